@@ -72,33 +72,40 @@ class Bar:
         self._total = total
         self._next = time.perf_counter() + (0 if at_once else SHOWN_AFTER)
         self._task: TaskID | None = None
+        self._bytes: tuple[int, int] | None = None
         self._closed = False
         if at_once:
             self.move(done, self._next)
 
-    def move(self, done: int, now: float) -> None:
+    def move(self, done: int, now: float, in_bytes: tuple[int, int] | None = None) -> None:
         """Show how far the loop is, unless it was drawn a moment ago.
 
         Args:
             done: The number of items that are done.
             now: The time of `time.perf_counter`.
+            in_bytes: Of a file the number of bytes that are done, and of all.
         """
-        self._done = done
+        self.note(done, in_bytes)
         if now >= self._next and not self._closed:
             self._next = now + DRAWN_EVERY
             try:
                 if self._task is None:
                     self._task = _display.add(self._name, self._resumed, self._total)
-                _display.move(self._task, done)
+                _display.move(self._task, done, self._bytes)
             except Exception:
                 self._closed = True
+
+    def note(self, done: int, in_bytes: tuple[int, int] | None) -> None:
+        """Note how far the loop is, for the next drawing; see `move`."""
+        self._done = done
+        self._bytes = in_bytes if self._total is None else None
 
     def close(self) -> None:
         """Draw the bar for the last time."""
         closed, self._closed = self._closed, True
         if self._task is not None and not closed:
             with contextlib.suppress(Exception):
-                _display.close(self._task, self._done)
+                _display.close(self._task, self._done, self._bytes)
 
 
 class _Display:
@@ -115,23 +122,23 @@ class _Display:
             if self._progress is None:
                 self._progress = _make()
                 self._progress.start()
-            task = self._progress.add_task(name, completed=done, total=total)
+            task = self._progress.add_task(name, completed=done, total=total, items=done, of=total)
             self._open.append(task)
             return task
 
-    def move(self, task: TaskID, done: int) -> None:
+    def move(self, task: TaskID, done: int, in_bytes: tuple[int, int] | None) -> None:
         """Draw how far a loop is."""
         with self._lock:
             if self._progress is not None:
-                self._progress.update(task, completed=done, refresh=True)
+                _update(self._progress, task, done, in_bytes)
 
-    def close(self, task: TaskID, done: int) -> None:
+    def close(self, task: TaskID, done: int, in_bytes: tuple[int, int] | None) -> None:
         """Draw a loop for the last time; a loop in the body of another one disappears."""
         with self._lock:
             progress = self._progress
             if progress is None:
                 return
-            progress.update(task, completed=done, refresh=True)
+            _update(progress, task, done, in_bytes)
             self._open.remove(task)
             if self._open:
                 progress.remove_task(task)
@@ -142,6 +149,17 @@ class _Display:
 
 
 _display: Final = _Display()
+
+
+def _update(progress: Progress, task: TaskID, done: int, in_bytes: tuple[int, int] | None) -> None:
+    """Draw how far a loop is: by bytes, if these are known, since its lines are not counted."""
+    if in_bytes is None:
+        progress.update(task, completed=done, items=done, refresh=True)
+        return
+    completed, total = in_bytes
+    if progress.tasks[progress.task_ids.index(task)].total is None:  # what went before is no speed
+        progress.reset(task, total=total, completed=completed)
+    progress.update(task, completed=completed, total=total, items=done, refresh=True)
 
 
 def _make() -> Progress:
@@ -155,7 +173,24 @@ def _make() -> Progress:
 
         def render(self, task: progress.Task) -> Text:
             speed = task.finished_speed or task.speed
+            if speed and task.total and task.fields["of"] is None:  # by bytes
+                speed *= task.fields["items"] / max(task.completed, 1)
             return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
+
+    class Count(progress.ProgressColumn):
+        """A column with the number of items that are done, and of all."""
+
+        def render(self, task: progress.Task) -> Text:
+            of = "?" if task.fields["of"] is None else str(task.fields["of"])
+            text = f"{task.fields['items']:{len(of)}d}/{of}"
+            return Text(text, style="progress.download")
+
+    class Percent(progress.ProgressColumn):
+        """A column with the share that is done, if it is known."""
+
+        def render(self, task: progress.Task) -> Text:
+            text = "" if task.total is None else f"{task.percentage:>3.0f}%"
+            return Text(text, style="progress.percentage")
 
     class Name(progress.TextColumn):
         """A column with the name of the loop, without any markup."""
@@ -166,7 +201,8 @@ def _make() -> Progress:
     return progress.Progress(
         Name(""),
         progress.BarColumn(),
-        progress.MofNCompleteColumn(),
+        Percent(),
+        Count(),
         Rate(),
         progress.TimeElapsedColumn(),
         progress.TimeRemainingColumn(),

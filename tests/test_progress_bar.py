@@ -17,7 +17,7 @@ from tests.programs import run
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 
 SHOWN = """
 import sys
@@ -67,12 +67,35 @@ def test_progress_is_shown_and_goes_on() -> None:
     assert "pages [red]" in first
     assert " 0/40" in first
     assert "30/40" in first
+    assert " 75%" in first
     assert "40/40" not in first
     assert "stopped at 30" in first
     second = plain(on_terminal(SHOWN))
     assert " 0/40" not in second
     assert "30/40" in second
     assert "40/40" in second
+
+
+def test_a_file_is_shown_by_bytes(tmp_path: Path) -> None:
+    """A share and the time that is left, of which lines alone say nothing; it goes on, too."""
+    (tmp_path / "lines.txt").write_text("".join(f"{at:07d}\n" for at in range(1_000)))
+    program = f"""
+import sys, time
+import autostate
+with open({str(tmp_path / "lines.txt")!r}) as file:
+    for line in autostate.resume("lines", file, progress=True):
+        if line == "0000500\\n" and "stop" in sys.argv:
+            time.sleep(0.11)  # until it is drawn again
+        if line == "0000600\\n" and "stop" in sys.argv:
+            break
+"""
+    first = plain(on_terminal(program, "stop"))
+    assert " 50%" in first
+    assert "501/?" in first
+    second = plain(on_terminal(program))
+    assert "600/?" in second
+    assert "1000/?" in second
+    assert re.search(r"100% *1000/\? .*0:00:\d\d +0:00:00", second)
 
 
 def test_the_cursor_is_shown_again_however_the_loop_ends() -> None:

@@ -126,7 +126,9 @@ def _progress(managers: list[StateManager]) -> Iterator[str]:
         for loop in manager.loops():
             if isinstance(loop, LoopRun) and loop.outer is None:
                 done, total = loop.done_of
-                yield f"{loop.name}: {done}" + ("" if total is None else f" of {total}")
+                share = loop.share if total is None else None
+                of = "" if total is None else f" of {total}"
+                yield f"{loop.name}: {done}{of}" + ("" if share is None else f" ({share:.0%})")
         for companion in manager.companions():
             if isinstance(companion, Outbox) and len(companion):
                 yield f"{companion.name}: {len(companion)} to deliver"

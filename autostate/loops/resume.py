@@ -1,6 +1,6 @@
 """resume: loops that go on after the last item whose body was completed.
 
-`run.py` is one run over such a loop, `source.py` the iterable that it goes over,
+`run.py` is one run over such a loop, `source.py` and `files.py` what it goes over,
 `saving/rendezvous.py` waits for a moment between two items, and `autostate.progress_bar` shows the
 progress on a terminal.
 """
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from autostate import progress_bar
+from autostate.loops.files import file_source
 from autostate.loops.run import LoopRun, Options
 from autostate.loops.source import Source, source_of
 from autostate.runtime.names import check_name
@@ -111,6 +112,7 @@ def resume(
     again: bool = False,
     progress: bool | None = None,
     total: int | None = None,
+    batch: None = None,
 ) -> Loop[T]: ...
 @overload
 def resume(
@@ -123,7 +125,34 @@ def resume(
     again: bool = False,
     progress: bool | None = None,
     total: int | None = None,
+    batch: None = None,
 ) -> AsyncLoop[T]: ...
+@overload
+def resume(
+    name: str,
+    iterable: Iterable[T],
+    *,
+    key: Callable[[T], Any] | None = None,
+    check: bool = True,
+    restart: bool = False,
+    again: bool = False,
+    progress: bool | None = None,
+    total: int | None = None,
+    batch: int,
+) -> Loop[list[T]]: ...
+@overload
+def resume(
+    name: str,
+    iterable: AsyncIterable[T],
+    *,
+    key: Callable[[T], Any] | None = None,
+    check: bool = True,
+    restart: bool = False,
+    again: bool = False,
+    progress: bool | None = None,
+    total: int | None = None,
+    batch: int,
+) -> AsyncLoop[list[T]]: ...
 def resume(
     name: str,
     iterable: Iterable[T] | AsyncIterable[T] = _NOT_GIVEN,
@@ -134,7 +163,8 @@ def resume(
     again: bool = False,
     progress: bool | None = None,
     total: int | None = None,
-) -> Loop[T] | AsyncLoop[T]:
+    batch: int | None = None,
+) -> Any:
     """Loop over items that are the same in the next process, which goes on where this one stopped.
 
     An item is done when the loop asks for the next one: after its body was completed, `continue`
@@ -149,8 +179,8 @@ def resume(
     Args:
         name: The name of the position, a state object.
         iterable: A sequence, a file, or any other iterable that gives the same items in the same
-            order. Sequences and files are not read from the beginning; any other iterable is
-            iterated over the done items once more.
+            order. Sequences, files, and readers of `csv` over files are not read from the
+            beginning; any other iterable is iterated over the done items once more.
         key: Gives a value that identifies an item, and that can be saved. By default the item
             itself, if it can be saved; else items are not compared.
         check: Compare the first item and a recently done one with those of the last process.
@@ -161,6 +191,8 @@ def resume(
             installed, from half a second on. True: at once, and without `rich` it is an error.
             False: do not show it.
         total: The number of all items, if `len` cannot tell it.
+        batch: Give lists of so many items, the last of which may be shorter. All of a list are
+            done at once. The next process may give another number.
 
     Returns:
         An object for `for` or `async for`. Keep it to go on after a `break` with the same
@@ -168,7 +200,8 @@ def resume(
 
     Raises:
         TypeError: `iterable` is not iterable, or is a set, whose order differs between processes.
-        ValueError: The name is empty or cannot be used, or begins with `autostate.`.
+        ValueError: The name is empty or cannot be used, or begins with `autostate.`; or `batch` is
+            less than 1.
         ImportError: `progress` is true, and `rich` is not installed.
 
     When it begins, the loop raises `ResumeError` if the items are not the same, or if it is
@@ -185,8 +218,17 @@ def resume(
     source = _source(name, iterable)
     if progress:
         progress_bar.require()
-    options = Options(name, source, key, check, restart, again, progress, total)
+    if batch is not None:
+        _check_batch(batch)
+    options = Options(name, source, key, check, restart, again, progress, total, batch)
     return AsyncLoop(options) if source.is_async else Loop(options)
+
+
+def _check_batch(batch: Any) -> None:
+    if type(batch) is not int:
+        raise TypeError(f"batch is a number of items, an int, not {type(batch).__name__}")
+    if batch < 1:
+        raise ValueError(f"batch is a number of items from 1 on, not {batch}")
 
 
 def _source(name: str, iterable: Any) -> Source:
@@ -207,7 +249,7 @@ def _source(name: str, iterable: Any) -> Source:
             f"the order of a {type(iterable).__name__} is another one in each process: give "
             f"sorted(…) to the loop {name!r}"
         )
-    source = source_of(iterable)
+    source = file_source(iterable) or source_of(iterable)
     if source.is_async and not isinstance(iterable, AsyncIterable):
         raise TypeError(
             f"the loop {name!r} was given a {type(iterable).__name__}, which cannot be iterated"

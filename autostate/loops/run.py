@@ -23,6 +23,7 @@ small part of the time. `loops/source.py` says what they are compared with.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -62,6 +63,7 @@ class Options:
     again: bool
     progress: bool | None
     total: int | None
+    batch: int | None
 
 
 class LoopRun(ActiveLoop):
@@ -80,6 +82,7 @@ class LoopRun(ActiveLoop):
         self._due = 0.0
         self._eager = CHECK_FIRST
         self._done = 0
+        self._size = 1
         self._first: Prints | None = None
         self._check: tuple[int, Prints, int | None] | None = None
         self._bar: progress_bar.Bar | None = None
@@ -96,14 +99,24 @@ class LoopRun(ActiveLoop):
         total = self._options.total
         return self._done, self._source.total() if total is None else total
 
+    @property
+    def share(self) -> float | None:
+        """How much of a file is done, from 0 to 1; None: not known, or no file."""
+        found = self._source.bytes(self._place)
+        return None if found is None else found[0] / found[1]
+
     # -- the items ----------------------------------------------------------------------------
 
     def items(self) -> Iterator[Any]:
         """Give the items of an iterable."""
-        item, complete = None, False
+        item: Any = None
+        complete = False
         number: int | None = None
         try:
             items = self._source.begin(self._start())
+            batch = self._options.batch
+            if batch is not None:
+                items = self._batches(items, batch)
             number = self._done - 1
             self._tick(_clock())
             advance = self._advance
@@ -116,8 +129,25 @@ class LoopRun(ActiveLoop):
             complete = True
         finally:
             if number is not None and self._source.once:  # no call: Ctrl-C cannot strike here
-                self._source.taken = number, item
+                self._source.taken = number, [item] if self._options.batch is None else item
             self._end(complete=complete)
+
+    def _batches(self, items: Iterator[Any], batch: int) -> Iterator[list[Any]]:
+        while taken := list(itertools.islice(items, batch)):
+            self._size = len(taken)
+            yield taken
+
+    async def _batches_async(self, items: AsyncIterator[Any], batch: int) -> AsyncIterator[Any]:
+        taken: list[Any] = []
+        async for item in items:
+            taken.append(item)
+            if len(taken) == batch:
+                self._size = batch
+                yield taken
+                taken = []
+        if taken:
+            self._size = len(taken)
+            yield taken
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -128,26 +158,28 @@ class LoopRun(ActiveLoop):
                 self._advance()
             elif self._items is None:
                 self._items = await self._source.begin_async(self._start())
+                if self._options.batch is not None:
+                    self._items = self._batches_async(self._items, self._options.batch)
                 self._tick(_clock())
             item = await anext(self._items)
         except BaseException as error:
             self._end(complete=isinstance(error, StopAsyncIteration))
             raise
         if self._source.once:
-            self._source.taken = self._done, item
+            self._source.taken = self._done, [item] if self._options.batch is None else item
         if self._sampling:
             self._look_at(item)
         return item
 
     def count(self) -> None:
         """Write that the current item is done."""
-        self._state["position"] = (self._done + 1, self._first, self._check)
+        self._state["position"] = (self._done + self._size, self._first, self._check)
 
     def _advance(self) -> None:
         """Write that the current item is done, and let a waiting save cut."""
         if self._sample is not None:
             self._keep(*self._sample)
-        self._done = done = self._done + 1
+        self._done = done = self._done + self._size
         if self._inner:
             self._advance_past_inner()
         else:
@@ -171,7 +203,7 @@ class LoopRun(ActiveLoop):
         if (tell := self._source.tell) is not None:
             self._place = tell()
         if self._bar is not None:
-            self._bar.move(self._done, now)
+            self._bar.move(self._done, now, self._source.bytes(self._place))
 
     # -- fingerprints -------------------------------------------------------------------------
 
@@ -182,6 +214,8 @@ class LoopRun(ActiveLoop):
             del self._state["complete"]
         if not self._options.check:
             return
+        if self._options.batch is not None:
+            item = item[0]
         began, cpu = _clock(), time.thread_time()
         self._sample = item, fingerprint(item, self._options.key), self._place
         took = time.thread_time() - cpu
@@ -244,10 +278,9 @@ class LoopRun(ActiveLoop):
 
     def _show(self) -> None:
         """Show the progress."""
-        total, progress = self._options.total, self._options.progress
-        if total is None:
-            total = self._source.total()
-        self._bar = progress_bar.Bar(self.name, self._done, total, at_once=progress is True)
+        self._bar = progress_bar.Bar(
+            self.name, *self.done_of, at_once=self._options.progress is True
+        )
         weakref.finalize(self, self._bar.close)
 
     def _end(self, *, complete: bool) -> None:
@@ -258,6 +291,9 @@ class LoopRun(ActiveLoop):
             self._state["complete"] = True
         self._active_loops.leave(self)
         if self._bar is not None:
+            tell = self._source.tell
+            place = tell() if complete and tell is not None else self._place
+            self._bar.note(self._done, self._source.bytes(place))
             self._bar.close()
 
     # -- inner loops --------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 How the done items are skipped depends on the iterable:
 
     sequences       by index: list, tuple, range, str, NumPy arrays, all types with a length and []
-    files           by seeking to the place of a remembered item, then line by line
+    files, csv      by seeking to the place of a remembered item, then one by one: `files.py`
     everything else by iterating over the done items once more, and dropping them
 
 *Whether it is the same* is decided by fingerprints: digests of the first item, and of a recently
@@ -14,7 +14,6 @@ beginning as slow as reading all of it.
 
 from __future__ import annotations
 
-import io
 import itertools
 from array import array
 from collections import deque
@@ -124,7 +123,8 @@ class Source:
         is_async: Whether the iterable can be iterated by `async for` only.
         once: Whether the iterable is an iterator, which gives each item once. A loop that is left
             and then continued needs the last item again.
-        taken: The number of the last item that was given, and the item; used for an iterator.
+        taken: The number of the last item that was given, and the item, or all of its batch; used
+            for an iterator.
         tell: Tells where the next item begins; None: that would not help to find it again.
     """
 
@@ -134,7 +134,7 @@ class Source:
         self.is_async: bool = not (
             isinstance(iterable, Iterable) or hasattr(type(iterable), "__getitem__")
         )
-        self.taken: tuple[int, Any] | None = None
+        self.taken: tuple[int, list[Any]] | None = None
         self.tell: Callable[[], int] | None = None
         self._begun = False
 
@@ -145,12 +145,20 @@ class Source:
         except TypeError:
             return None
 
+    def bytes(self, place: int | None) -> tuple[int, int] | None:
+        """Give how many bytes lie before the next item, and how many there are, if that is known.
+
+        Args:
+            place: What `tell` has returned.
+        """
+        return None
+
     def begin(self, checker: Checker) -> Iterator[Any]:
         """Give the items that are not done yet, after comparing some of the done ones."""
         items: Iterator[Any] = iter(self._iterable)
         if self._goes_on(checker):
             return itertools.chain(self._again(checker), items)
-        _skip(items, 0, checker)
+        skip(items, 0, checker)
         return items
 
     async def begin_async(self, checker: Checker) -> AsyncIterator[Any]:
@@ -177,12 +185,12 @@ class Source:
         return self.taken is not None
 
     def _again(self, checker: Checker) -> list[Any]:
-        """Give the item that was current when the loop over this iterator was left."""
+        """Give what was current when the loop over this iterator was left."""
         assert self.taken is not None
-        number, item = self.taken
-        if checker.done - number not in {0, 1}:
-            checker.refuse(f"{number + 1} items were taken from this iterator already")
-        return [] if checker.done > number else [item]
+        number, items = self.taken
+        if checker.done - number not in {0, len(items)}:
+            checker.refuse(f"{number + len(items)} items were taken from this iterator already")
+        return [] if checker.done > number else items
 
 
 async def _chain(first: list[Any], rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -192,7 +200,7 @@ async def _chain(first: list[Any], rest: AsyncIterator[Any]) -> AsyncIterator[An
         yield item
 
 
-def _skip(items: Iterator[Any], at: int, checker: Checker) -> None:
+def skip(items: Iterator[Any], at: int, checker: Checker) -> None:
     """Go forward from item `at` to the first item that is not done."""
     for index in checker.indexes:
         if at <= index:
@@ -263,66 +271,8 @@ _SEQUENCE_ITERATORS: Final = {type(iter(sequence)) for sequence in _SEQUENCES}
 """Types of iterators that can be set to an index. NumPy's arrays have that of `_Old`."""
 
 
-class Lines(Source):
-    """A file: lines are read by `readline`, because iterating a text file disables `tell`."""
-
-    def __init__(self, file: Any) -> None:
-        super().__init__(file)
-        self.once: bool = False
-        self.tell = file.tell
-        self._file = file
-        self._start = file.tell()
-
-    def total(self) -> int | None:
-        """Return None: the number of lines is not known."""
-        return None
-
-    def begin(self, checker: Checker) -> Iterator[Any]:
-        """Give the lines that are not done yet, after comparing some of the done ones."""
-        at, check = 0, checker.recent
-        self._file.seek(self._start)
-        lines = iter(self._file.readline, "" if isinstance(self._file, io.TextIOBase) else b"")
-        if check is not None and check.place is not None and check.number in checker.indexes:
-            if 0 in checker.indexes and check.number:
-                checker.check(0, next(lines, None))
-            at = check.number
-            try:
-                self._file.seek(check.place)
-                line = next(lines, None)
-            except (OSError, ValueError, OverflowError):  # in the middle of a character
-                line = None
-            checker.check(at, line)
-            at += 1
-        _skip(lines, at, checker)
-        return lines
-
-
-_FILES: Final = (
-    io.IOBase,
-    io.TextIOWrapper,
-    io.StringIO,
-    io.BufferedReader,
-    io.BufferedRandom,
-    io.BytesIO,
-    io.FileIO,
-)
-_ITERATES_LINES: Final = {file.__next__ for file in _FILES}
-
-
-def _is_file(iterable: Any) -> bool:
-    if not isinstance(iterable, io.IOBase) or type(iterable).__next__ not in _ITERATES_LINES:
-        return False
-    try:
-        iterable.tell()
-    except (OSError, ValueError):  # a pipe; or a text file from which next() has read a line
-        return False
-    return bool(iterable.seekable())
-
-
 def source_of(iterable: Any) -> Source:
-    """Choose how to begin in the middle."""
-    if _is_file(iterable):
-        return Lines(iterable)
+    """Choose how to begin in the middle of an iterable that is no file."""
     cls = type(iterable)
     if isinstance(iterable, deque) or not hasattr(cls, "__getitem__"):  # a deque is slow inside
         return Source(iterable)

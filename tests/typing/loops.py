@@ -79,3 +79,9 @@ def refused(error: autostate.ResumeError) -> None:
     resume("one", ["one"], keys=len)  # error
     resume("one", [1], key=lambda one: one.upper())  # error
     list(later)  # error
+
+
+for several in resume("several", ["one"], batch=2):
+    assert_type(several, list[str])
+assert_type(resume("several", awaited(), batch=2), AsyncLoop[list[float]])
+resume("one", ["one"], batch="2")  # error

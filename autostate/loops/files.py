@@ -1,0 +1,175 @@
+"""Loops over the lines of a file, and over the rows of a reader of `csv`.
+
+Lines are read by `readline`, because iterating a text file disables `tell`. A reader of `csv`
+iterates its file, so another one is made, with the same dialect, that gets its lines from
+`readline`. It keeps nothing from one row to the next: when the file is set to the place of a row,
+that row is the next.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from autostate.loops.source import Checker, Source, skip
+
+_OFFSET: Final = 2**64 - 1
+"""The part of what `tell` of a text file returns that is a number of bytes."""
+
+
+class Lines(Source):
+    """A file."""
+
+    def __init__(self, file: Any, iterable: Any = None) -> None:
+        super().__init__(file if iterable is None else iterable)
+        self.once: bool = False
+        self.tell: Callable[[], int] | None = file.tell
+        self._file = file
+        self._start: int = file.tell()
+        self._size: _Size | None = None
+
+    def total(self) -> int | None:
+        """Return None: the number of lines is not known."""
+        return None
+
+    def bytes(self, place: int | None) -> tuple[int, int] | None:
+        """Give how many bytes lie before the next line, and how many there are.
+
+        Of a compressed file these are compressed bytes, and all that were read ahead count.
+        """
+        if self._size is None:
+            self._size = _size_of(self._file)
+        descriptor, size = self._size
+        if size is None or place is None:
+            return None
+        if descriptor is not None:
+            place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        return min(place & _OFFSET, size), size
+
+    def begin(self, checker: Checker) -> Iterator[Any]:
+        """Give the lines that are not done yet, after comparing some of the done ones."""
+        at, check = 0, checker.recent
+        items = self._items()
+        if check is not None and check.place is not None and check.number in checker.indexes:
+            if 0 in checker.indexes and check.number:
+                checker.check(0, next(items, None))
+            at = check.number
+            try:
+                self._file.seek(check.place)
+                item = next(items, None)
+            except (OSError, ValueError, OverflowError):  # in the middle of a character
+                item = None
+            checker.check(at, item)
+            at += 1
+        skip(items, at, checker)
+        return items
+
+    def _items(self) -> Iterator[Any]:
+        """Set the file to its first item, and give all."""
+        self._file.seek(self._start)
+        return self._lines()
+
+    def _lines(self) -> Iterator[Any]:
+        return iter(self._file.readline, "" if isinstance(self._file, io.TextIOBase) else b"")
+
+
+class Rows(Lines):
+    """A reader of `csv` over a file.
+
+    Args:
+        file: The file.
+        reader: A `csv.reader`, or a `csv.DictReader`, which has read nothing yet.
+    """
+
+    def __init__(self, file: Any, reader: Any) -> None:
+        super().__init__(file, reader)
+        self._names_are_read = False
+
+    def _items(self) -> Iterator[Any]:
+        import csv
+
+        reader = self._iterable
+        inner = getattr(reader, "reader", reader)
+        self._file.seek(self._start)
+        made: Any = csv.reader(self._lines(), inner.dialect)
+        if inner is reader:
+            return made  # type: ignore[no-any-return]
+        reader.reader = made
+        if not self._names_are_read:
+            _ = reader.fieldnames  # reads the first line, unless the names were given
+            self._start = self._file.tell()
+            self._names_are_read = True
+        return reader  # type: ignore[no-any-return]
+
+
+class _Size(NamedTuple):
+    """How the progress in a file is measured.
+
+    Attributes:
+        descriptor: The descriptor whose position counts; None: the place in the file counts.
+        size: The number of bytes; None: not known.
+    """
+
+    descriptor: int | None
+    size: int | None
+
+
+def _size_of(file: Any) -> _Size:
+    binary = getattr(file, "buffer", file)
+    try:
+        if isinstance(binary, (io.StringIO, io.BytesIO)):
+            return _Size(None, len(binary.getvalue()) or None)
+        descriptor = binary.fileno()
+        size = os.fstat(descriptor).st_size
+    except (OSError, ValueError, AttributeError):
+        return _Size(None, None)
+    plain = isinstance(binary, (io.BufferedReader, io.BufferedRandom, io.FileIO))
+    return _Size(None if plain else descriptor, size or None)
+
+
+_FILES: Final = (
+    io.IOBase,
+    io.TextIOWrapper,
+    io.StringIO,
+    io.BufferedReader,
+    io.BufferedRandom,
+    io.BytesIO,
+    io.FileIO,
+)
+_ITERATES_LINES: Final = {file.__next__ for file in _FILES}
+
+
+def _is_file(iterable: Any) -> bool:
+    if not isinstance(iterable, io.IOBase) or type(iterable).__next__ not in _ITERATES_LINES:
+        return False
+    try:
+        iterable.tell()
+    except (OSError, ValueError):  # a pipe; or a text file from which next() has read a line
+        return False
+    return bool(iterable.seekable())
+
+
+def _file_of(reader: Any) -> Any:
+    """Give the file of a reader of `csv` that has read nothing yet; None if it has none.
+
+    A reader has no attribute for what it iterates: the garbage collector knows.
+    """
+    names = getattr(sys.modules.get("csv"), "DictReader", None)
+    if names is not None and isinstance(reader, names) and type(reader).__next__ is names.__next__:
+        reader = reader.reader
+    cls = type(reader)
+    if (cls.__module__, cls.__qualname__) != ("_csv", "reader") or reader.line_num:
+        return None
+    return next(filter(_is_file, gc.get_referents(reader)), None)
+
+
+def file_source(iterable: Any) -> Source | None:
+    """Give the source for a file, or a reader of one; None if it is neither, or cannot seek."""
+    if _is_file(iterable):
+        return Lines(iterable)
+    file = _file_of(iterable)
+    return None if file is None else Rows(file, iterable)
