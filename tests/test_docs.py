@@ -2,7 +2,8 @@
 
 The blocks of one file run in order, in one namespace, in a directory of their own, with `await`
 allowed at the top. A block that begins with ```python no-run is only compiled; one that begins with
-```python program runs in a process of its own.
+```python program runs in a process of its own; one that begins with ```python program NAME.py is
+saved under this name, in a folder for all of them of a document, and runs from there.
 """
 
 from __future__ import annotations
@@ -105,6 +106,33 @@ def test_a_program_of_a_document_runs(code: str, isolated: Path) -> None:
     for _ in range(2):
         done = programs.run(code, env={**os.environ, "APIFY_PURGE_ON_START": "0"})
         assert done.returncode == 0, done.stderr
+
+
+def _files(document: Path) -> list[tuple[str, str]]:
+    """The names and the code of the files that a document lets its readers save, in order."""
+    return [
+        (how[1], match["code"])
+        for match in BLOCK.finditer(document.read_text())
+        if len(how := match["how"].split()) == 2
+    ]
+
+
+WITH_FILES = [document for document in DOCUMENTS if _files(document)]
+PAUSE = re.compile(r"\bsleep\([\d.]+\)")
+
+
+@pytest.mark.usefixtures("forked_programs")
+@pytest.mark.parametrize("document", WITH_FILES, ids=lambda path: path.stem)
+def test_files_of_a_document_run(document: Path, isolated: Path) -> None:
+    """Each of them twice, after those before it; tests by pytest. Pauses are made short."""
+    environment = {**os.environ, "APIFY_PURGE_ON_START": "0"}
+    for name, code in _files(document):
+        (isolated / name).write_text(PAUSE.sub("sleep(0.02)", code))
+        pytest_of_it = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        arguments = [*pytest_of_it, name] if name.startswith("test_") else [name]
+        for _ in range(1 if name.startswith("test_") else 2):
+            done = programs.run_python(*arguments, env=environment)
+            assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _examples() -> list[doctest.DocTest]:

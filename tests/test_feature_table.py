@@ -328,7 +328,8 @@ ROWS: Mapping[str, Row] = {
 
 def _table() -> list[list[str]]:
     """The cells of the table in docs/comparison.md, its header first."""
-    lines = [line for line in TABLE.read_text().splitlines() if line.startswith("|")]
+    first = TABLE.read_text().partition("\n## ")[0]
+    lines = [line for line in first.splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [row for row in rows if set("".join(row)) - set("-: ")]
 
