@@ -47,6 +47,7 @@ GROUPS: Final = {
             "autostate.Transient",
             "autostate.proxy",
             "autostate.pickled",
+            "autostate.Secret",
             "autostate.register",
             "autostate.Unknown",
         ),
@@ -77,6 +78,7 @@ GROUPS: Final = {
         (
             "autostate.names",
             "autostate.delete",
+            "autostate.discard_unpublished",
             "autostate.backup",
             "autostate.copy",
             "autostate.history",
