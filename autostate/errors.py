@@ -164,25 +164,31 @@ class SignatureError(CodecError):
 class UnknownTypeError(CodecError):
     """The stored state holds a value of a type that this program does not know. It was kept.
 
-    Import the module of its class, or register the type, before the state object is created; or
-    pass `on_unknown="keep"` to carry such values along untouched.
+    Import the module of its class, or register the type, before the object is created; or pass
+    `on_unknown="keep"` to carry such values of a state along untouched.
 
     Attributes:
         name: The name of the type in the store: a tag, or "module:class".
+        holder: What holds it, if it is no state object: "the shared dict 'best'".
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, holder: str = "") -> None:
         shown = name[:200]
+        how = _how_to_know(shown)
         super().__init__(
-            f"the stored state holds a {shown}, which this program does not know: before the state "
-            f"object is created, {_how_to_know(shown)}; or keep such values as they are with "
+            f"{holder} holds a {shown}, which this program does not know: before that is created, "
+            f"{how}"
+            if holder
+            else f"the stored state holds a {shown}, which this program does not know: before the "
+            f"state object is created, {how}; or keep such values as they are with "
             'on_unknown="keep"'
         )
         self.name = name
+        self.holder = holder
 
-    def __reduce__(self) -> tuple[type[UnknownTypeError], tuple[str]]:
-        """Pickle by the name, not by the message."""
-        return type(self), (self.name,)
+    def __reduce__(self) -> tuple[type[UnknownTypeError], tuple[str, str]]:
+        """Pickle by what it is about, not by the message."""
+        return type(self), (self.name, self.holder)
 
 
 def _how_to_know(name: str) -> str:

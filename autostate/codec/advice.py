@@ -96,26 +96,35 @@ _ITERATOR: Final = (
     "autostate.resume"
 )
 
+PICKLE_IT: Final = "; or store autostate.pickled(value)"
+KEEP_OUT: Final = "keep it outside of the state"
+"""Parts of the advice that hold only for values of a state: `without_state` replaces them."""
+
+
+def without_state(problem: str, keeper: str) -> str:
+    """Give the advice for what keeps values outside of a state, and no pickles."""
+    return problem.replace(PICKLE_IT, "").replace(KEEP_OUT, f"keep it outside of {keeper}")
+
 
 def why_not(cls: type, *, key: bool = False) -> str:
     """Say why values of a class that is not known cannot be saved, or be a key, and what to do."""
     live, problem = is_live(cls), f"a value of type {shown(cls)} cannot be saved"
     advice = _advice_for(cls)
     if advice is not None:
-        pickled = "" if key or live else "; or store autostate.pickled(value)"
-        return f"{problem}: {advice}{pickled}; or keep it outside of the state"
+        pickled = "" if key or live else PICKLE_IT
+        return f"{problem}: {advice}{pickled}; or {KEEP_OUT}"
     if live:
         return (
-            f"{problem}, not even as a pickle, because it belongs to this process: keep it outside "
-            "of the state, or register the class of the object that holds it, with an encode= that "
-            "leaves it out and a decode= that makes a new one"
+            f"{problem}, not even as a pickle, because it belongs to this process: {KEEP_OUT}, or "
+            "register the class of the object that holds it, with an encode= that leaves it out "
+            "and a decode= that makes a new one"
         )
     if not key and is_persisted(cls):
         return (
             f"a copy of a {shown(cls)}, or one that was made without calling the class, is a plain "
             "object and cannot be saved: put in the state object itself, or a dict of the fields, "
-            "dict(vars(value)); or make the class a dataclass under @autostate.persisted; or store "
-            "autostate.pickled(value)"
+            "dict(vars(value)); or make the class a dataclass under @autostate.persisted"
+            f"{PICKLE_IT}"
         )
     base = next((base for base in cls.__mro__[1:] if base in ENCODERS or base in BUILTIN), None)
     if base is not None and not issubclass(cls, type):
@@ -128,12 +137,11 @@ def why_not(cls: type, *, key: bool = False) -> str:
         return (
             f"a value of type {shown(cls)} cannot be a key, or a member of a set: make its class a "
             "frozen dataclass, or register it with "
-            "autostate.register(cls, tag, encode=…, decode=…); or keep it outside of the state"
+            f"autostate.register(cls, tag, encode=…, decode=…); or {KEEP_OUT}"
         )
     return (
         f"{problem}: make its class a dataclass, or register it with "
-        "autostate.register(cls, tag, encode=…, decode=…); or store autostate.pickled(value); or "
-        "keep it outside of the state"
+        f"autostate.register(cls, tag, encode=…, decode=…){PICKLE_IT}; or {KEEP_OUT}"
     )
 
 

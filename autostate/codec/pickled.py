@@ -100,7 +100,8 @@ def encode(value: Any, ref: Any) -> Json:
     """Translate a pickled value; `ref` signs it, and gives references to state objects."""
     sign = getattr(ref, "sign", None)
     if sign is None:
-        raise Unsupported("a pickled value cannot be a key, a member of a set, or part of one")
+        usual = "a pickled value cannot be a key, a member of a set, or part of one"
+        raise Unsupported(getattr(ref, "no_pickles", usual))
     known: Json = ref(value)
     if known is not None:
         return known  # it is at several places

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from autostate import codec
+from autostate.codec.advice import without_state
 from autostate.errors import CorruptStateError, UnknownTypeError, UnsupportedTypeError
 
 T = TypeVar("T")
@@ -192,23 +193,22 @@ def _without_result(result: Awaitable[object] | object) -> Any:
     return _awaited(result) if isinstance(result, Awaitable) else None
 
 
-def encode(value: Any) -> str:
+def encode(value: Any, place: str = "the item", keeper: str = "an outbox") -> str:
     """Encode a value as the state does, as of now.
+
+    Args:
+        value: The value.
+        place: Where it is, for messages.
+        keeper: What keeps it, for messages.
 
     Raises:
         UnsupportedTypeError: It cannot be kept.
     """
     try:
-        text = codec.dump(codec.jsonable(value, _no_node)).decode()
+        return codec.dump(codec.jsonable(value, _no_node)).decode()
     except codec.Unsupported as error:
-        raise UnsupportedTypeError(f"the item{error.path}", error.problem) from None
-    if _PICKLED in text:
-        raise UnsupportedTypeError(
-            "the item",
-            "an outbox keeps no pickled values: put what the destination needs of it, or register "
-            "its class",
-        )
-    return text
+        problem = without_state(error.problem, keeper)
+        raise UnsupportedTypeError(f"{place}{error.path}", problem) from None
 
 
 def decode(text: str) -> Any:
@@ -221,17 +221,19 @@ def decode(text: str) -> Any:
     return codec.decode(msgspec.json.decode(text), _make)
 
 
-_PICKLED: Final = '{"$pickled":'
-
-
 def _no_node(_value: Any) -> None:
     """Tell that no container is a node, so that all are written inline."""
+
+
+vars(_no_node)["no_pickles"] = (
+    "pickled values are kept in states only: put what is needed of it, or register its class"
+)
 
 
 def _make(kind: str, content: Any) -> Any:
     """Build a plain value."""
     if kind == "unknown":
-        raise UnknownTypeError(content[0])
+        raise UnknownTypeError(content[0], "an item of an outbox")
     if kind in ("ref", "pickled"):
         raise CorruptStateError(f"an item of an outbox holds a {kind}")
     return Counter(content) if kind == "counter" else content

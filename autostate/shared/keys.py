@@ -11,6 +11,9 @@ from autostate.delivery.destination import decode, encode
 from autostate.errors import StateTypeError, UnsupportedTypeError
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
 
+_PLACE: Final = "a key", "a shared object"
+"""What is told of keys that cannot be kept."""
+
 
 def text_of(key: Any) -> str:
     """Return the text under which a key or member is stored: itself, or `=` and JSON.
@@ -25,9 +28,9 @@ def text_of(key: Any) -> str:
     """
     if type(key) is str:
         is_plain = not key.startswith("=") and (key.isascii() or _is_utf8(key))
-        return key if is_plain else "=" + encode(key)
+        return key if is_plain else "=" + encode(key, *_PLACE)
     _check(key)
-    return "=" + encode(key)
+    return "=" + encode(key, *_PLACE)
 
 
 def _is_utf8(text: str) -> bool:

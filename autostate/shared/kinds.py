@@ -37,6 +37,8 @@ MERGED: Final = -1
 
 A program that folds and lacks the function keeps all values in the entry.
 """
+_PLACE: Final = "the value", "a shared dict"
+"""What is told of values that cannot be kept."""
 _SINGLE: Final = 3
 """The length of an entry with one value."""
 DELETIONS: Final = 10_000
@@ -229,8 +231,8 @@ class DictKind:
         """Contribute a value, as a text of JSON; None: the key is deleted."""
         origin.next()
         if self.function(key) is not None:
-            return [MERGED, "", encode(operation)]
-        text = None if operation is ABSENT else encode(operation)
+            return [MERGED, "", encode(operation, *_PLACE)]
+        text = None if operation is ABSENT else encode(operation, *_PLACE)
         return [origin.stamp(), origin.id, text]
 
     def merge(self, key: str, one: Entry, other: Entry) -> Entry:
@@ -239,7 +241,7 @@ class DictKind:
             return max(one, other, key=_order)
         both = joined(one, other)
         self._check(key, both)
-        return [MERGED, "", encode(self._value(key, [*one[2:], *other[2:]]))]
+        return [MERGED, "", encode(self._value(key, [*one[2:], *other[2:]]), *_PLACE)]
 
     def _check(self, key: str, entry: Entry) -> None:
         """Check that all programs merge the values of a key.

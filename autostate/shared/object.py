@@ -6,10 +6,10 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate.errors import UnsupportedTypeError
+from autostate.errors import AutostateError, UnknownTypeError, UnsupportedTypeError
 from autostate.runtime.info import SharedInfo
 from autostate.shared.handle import ABSENT
 from autostate.shared.keys import key_of, text_of
@@ -48,6 +48,22 @@ class Shared:
         self._replica = replica
         self._unclear: Mapping[str, Any] = {}  # keys of which the container may not show what is
 
+    def __str__(self) -> str:
+        return f"shared {self.kind.name} {self.name!r}"
+
+    @contextlib.contextmanager
+    def named(self) -> Generator[None]:
+        """Name the object in errors about its values."""
+        try:
+            yield
+        except UnknownTypeError as error:
+            raise UnknownTypeError(error.name, f"the {self}") from None
+        except AutostateError:
+            raise
+        except Exception as error:  # of a function of the user that merges
+            error.add_note(f"of the {self}")
+            raise
+
     def write(self, operations: Mapping[Any, Any]) -> None:
         """Check, record and show changes of one call, all or none.
 
@@ -61,8 +77,7 @@ class Shared:
         try:
             self._write(operations)
         except UnsupportedTypeError as error:
-            place = f"shared {self.kind.name} {self.name!r}: {error.path}"
-            raise UnsupportedTypeError(place, error.problem) from None
+            raise UnsupportedTypeError(f"{self}: {error.path}", error.problem) from None
 
     def _write(self, operations: Mapping[Any, Any]) -> None:
         texts = {text_of(key): operation for key, operation in operations.items()}

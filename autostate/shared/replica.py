@@ -142,7 +142,8 @@ class Replica:
             shared = self.objects.get(name)
             if shared is not None and self._reading is not None:
                 keys = {*keys, *shared.unclear}
-                shared.show_again(self._merged(shared, self._reading, keys), keys)
+                with shared.named():
+                    shared.show_again(self._merged(shared, self._reading, keys), keys)
 
     def show_undone(self) -> None:
         """Show no longer what was undone, where the end of a block could not do that."""
@@ -294,7 +295,8 @@ class Replica:
 
     def _fill(self, shared: Shared, reading: Reading) -> None:
         """Merge all contributions to an object; the lock is held."""
-        shared.set_entries(self._merged(shared, reading))
+        with shared.named():
+            shared.set_entries(self._merged(shared, reading))
 
     def _merged(
         self, shared: Shared, reading: Reading, keys: Collection[str] | None = None

@@ -167,8 +167,9 @@ def test_a_value_of_an_unknown_class_is_told_at_each_refresh() -> None:
     """
     assert start(body, "write").wait() == 0
     for _ in range(2):
-        with pytest.raises(UnknownTypeError, match="UnheardOf"):
+        with pytest.raises(UnknownTypeError, match=r"shared dict 'best' holds .*UnheardOf") as told:
             hits.refresh()
+        assert "on_unknown" not in str(told.value), "that is for a state"
         assert (best, hits) == ({}, {"page": 1})
     assert start(body, "delete").wait() == 0
     hits.refresh()
@@ -177,10 +178,16 @@ def test_a_value_of_an_unknown_class_is_told_at_each_refresh() -> None:
 
 def test_what_cannot_be_stored_names_the_object() -> None:
     """A program may have many."""
-    with pytest.raises(UnsupportedTypeError, match=r"^shared dict 'best': the item\[0\]: a value"):
+    with pytest.raises(UnsupportedTypeError, match=r"^shared dict 'best': the value\[0\]: a value"):
         SharedDict("best")["a"] = [object()]
     with pytest.raises(UnsupportedTypeError, match=r"^shared set 'seen': a key"):
         SharedSet("seen").add(True)
+    with pytest.raises(UnsupportedTypeError) as told:
+        SharedDict("best")["a"] = [object()]
+    assert "pickled" not in str(told.value), "it would be refused"
+    assert str(told.value).endswith("or keep it outside of a shared dict")
+    with pytest.raises(UnsupportedTypeError, match="the value: pickled values are kept"):
+        SharedDict("best")["a"] = autostate.pickled(object())
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?state=s", "foo:bar", "redis://h/0"])
