@@ -247,8 +247,8 @@ class Confirmed(DirtySource):
                     self._pending.pop(item.position, None)
             self._replica.publish(writer, PUBLISHING)
         except AutostateError as error:
-            # Also if this program lacks the function that merges the values of a dict, or another
-            # one uses the name for another kind: the changes are kept, and tried again.
+            # Also if this program uses the name for another kind than the former one: the changes
+            # are kept, and tried again.
             raise UnreachedError(str(error)) from error
 
     def arrived(self, items: Sequence[OutboxItem[Change]]) -> Collection[int]:

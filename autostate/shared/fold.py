@@ -161,7 +161,7 @@ def _merged(lines: Iterable[Line], kind_of: KindOf) -> _Merged:
             if (name, kind_name) not in merged:
                 merged[name, kind_name] = _kind(kind_of, name, kind_name), {}
             kind, into = merged[name, kind_name]
-            merge_into(kind, into, entries, keeps=True)
+            merge_into(kind, into, entries, kept)
     return merged
 
 

@@ -7,18 +7,15 @@ meanwhile does not wait for them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
-from autostate.shared.kinds import Entries, Entry, Kind, Objects
+from autostate.shared.kinds import Entries, Entry, Kind, Objects, kept
 from autostate.tracking.blocks import Blocks
 from autostate.tracking.node import Marks
 from autostate.tracking.savepoint import Savepoint
-
-logger: logging.Logger = logging.getLogger("autostate")
 
 KindOf = Callable[[str, str], Kind]
 
@@ -120,7 +117,7 @@ class Held:
         for name, (kind_name, entries) in objects.items():
             kind, known = self._kind_of(name, kind_name), _of(into, name, kind_name)
             made = {
-                key: entry if key not in known else _merged(kind, key, known[key], entry)
+                key: entry if key not in known else kept(kind, key, known[key], entry)
                 for key, entry in entries.items()
             }
             steps.append((known, made))
@@ -160,16 +157,3 @@ class Held:
 
 def _of(objects: Objects, name: str, kind_name: str) -> Entries:
     return objects.setdefault(name, (kind_name, {}))[1]
-
-
-def _merged(kind: Kind, key: str, one: Entry, other: Entry) -> Entry:
-    """Merge two entries; never raise, as the block has ended."""
-    try:
-        return kind.merge(key, one, other)
-    except Exception as error:
-        logger.error(  # noqa: TRY400 - no values of the user in the log
-            "a function that merges the values of a shared dict has failed (%s), and the earlier "
-            "one of two values that this process has assigned in one key is left out",
-            type(error).__name__,
-        )
-        return other

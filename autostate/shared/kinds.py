@@ -260,6 +260,7 @@ class DictKind:
 
         Raises:
             UnmergeableError: This program lacks the function.
+            Exception: The function has failed.
         """
         function = self.function(key)
         if function is None:
@@ -267,7 +268,12 @@ class DictKind:
                 f"the values of the key {key} of a shared dict are merged by a function: pass the "
                 "same merge= to SharedDict as the programs that write it"
             )
-        return reduce(function, map(decode, texts))
+        values = [*map(decode, texts)]
+        try:
+            return reduce(function, values)
+        except Exception as error:
+            error.add_note(f"in the function that merges the values of the key {key!r}")
+            raise
 
     def show(self, key: str, entry: Entry) -> Any:
         """Show the value."""
@@ -325,6 +331,22 @@ def kept(kind: Kind, key: str, one: Entry, other: Entry) -> Entry:
         return joined(one, other)
 
 
+def own_kept(kind: Kind, key: str, one: Entry, other: Entry) -> Entry:
+    """Merge two entries of one writer, or keep both if this program lacks the function.
+
+    Raises:
+        StateTypeError: Its program merges the values, and merged them not before, or vice versa:
+            published, this would be an error in all programs.
+    """
+    try:
+        return kind.merge(key, one, other)
+    except Exception as error:  # of a function of the user, too
+        is_mixed = isinstance(error, StateTypeError) and not isinstance(error, UnmergeableError)
+        if kind.name != "dict" or is_mixed:
+            raise
+        return joined(one, other)
+
+
 def _is_same(one: Any, other: Any) -> bool:
     """Tell whether functions are the same; a lambda that is made again has the same code."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -348,13 +370,23 @@ def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 
 def merge_into(
-    kind: Kind, into: Entries, entries: Mapping[str, Entry], *, keeps: bool = False
+    kind: Kind,
+    into: Entries,
+    entries: Mapping[str, Entry],
+    merge: Callable[[Kind, str, Entry, Entry], Entry] | None = None,
 ) -> None:
-    """Merge the entries of a contribution into others; or keep both where this program cannot."""
-    merge = partial(kept, kind) if keeps else kind.merge
+    """Merge the entries of a contribution into others.
+
+    Args:
+        kind: Their kind.
+        into: The others.
+        entries: The contribution.
+        merge: Merges two entries of a kind and a key; by default as the kind does.
+    """
+    merges = kind.merge if merge is None else partial(merge, kind)
     for key, entry in entries.items():
         known = into.get(key)
-        into[key] = entry if known is None else merge(key, known, entry)
+        into[key] = entry if known is None else merges(key, known, entry)
 
 
 COUNTER: Final = CounterKind()

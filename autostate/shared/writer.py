@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.shared.clock import HybridClock
-from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into
+from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into, own_kept
 from autostate.shared.line import Line, LineKey
 from autostate.shared.shelf import Base, ClosedError, Reading, Shelf
 
@@ -130,7 +130,8 @@ class Writer:
         """Take over changes that have numbers already, all or none; the lock is held.
 
         Raises:
-            StateTypeError: They cannot be merged in this program.
+            StateTypeError: This program merges values that the former one has not merged, or vice
+                versa.
         """
         self._merged({}, changes)
         self.pending = [*self.pending, *changes]
@@ -304,5 +305,5 @@ class Writer:
         for each in pending:
             for name, (kind_name, entries) in each.objects.items():
                 _, known = made.setdefault(name, (kind_name, {}))
-                merge_into(self._kind_of(name, kind_name), known, entries)
+                merge_into(self._kind_of(name, kind_name), known, entries, own_kept)
         return made

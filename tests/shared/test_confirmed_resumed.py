@@ -183,8 +183,8 @@ def test_a_shared_state_that_does_not_answer_loses_nothing() -> None:
     assert hits_now()["page"] == 1
 
 
-def test_values_that_this_program_cannot_merge_are_kept() -> None:
-    """Until it, or the next process, has the function."""
+def test_values_that_this_program_cannot_merge_are_published() -> None:
+    """Whoever has the function merges them; nobody is told of what is no problem."""
     run(
         """
         progress, best = PersistedDict("progress", page=0), SharedDict("best", merge=min)
@@ -199,20 +199,42 @@ def test_values_that_this_program_cannot_merge_are_kept() -> None:
     told = run(
         """
         progress = PersistedDict("progress")
-        for _ in range(20):
-            try:
-                autostate.flush(0.05)
-            except autostate.FlushError as error:
-                print(error)
+        autostate.flush()
         kill()
         """,
         status=-signal.SIGKILL,
     )
-    assert "pass the same merge= to SharedDict" in told
-    run("progress = PersistedDict('progress')\nSharedDict('best', merge=min)")
+    assert told == ""
+    best = SharedDict[str, int]("best", merge=min)
+    assert best == {"price": 5}
+
+
+def test_values_that_no_program_could_show_are_not_published() -> None:
+    """A key whose values are merged once, and once not: this program is told, and no other."""
+    run(
+        """
+        progress, best = PersistedDict("progress", page=0), SharedDict("best", merge=min)
+        Confirmed.deliver = kill
+        best["price"] = 7
+        autostate.flush()
+        """,
+        status=-signal.SIGKILL,
+    )
+    told = run(
+        """
+        progress = PersistedDict("progress")
+        Confirmed.deliver, deliver = kill, Confirmed.deliver
+        try:
+            SharedDict("best")["price"] = 6
+        except autostate.StateTypeError as error:
+            print(error)
+        Confirmed.deliver = deliver
+        """
+    )
+    assert "pass the same merge= to SharedDict in both" in told
     best = SharedDict[str, int]("best", merge=min)
     best.refresh()
-    assert best == {"price": 5}
+    assert best == {"price": 7}
 
 
 @pytest.mark.parametrize("body", [KILLED, KILLED_LATER], ids=["before it publishes", "after"])

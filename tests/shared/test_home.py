@@ -20,6 +20,7 @@ from autostate.errors import (
 )
 from autostate.shared.counter import SharedCounter
 from autostate.shared.dict import SharedDict
+from autostate.shared.home import homes
 from autostate.shared.set import SharedSet
 from autostate.stores import open_store
 from tests.shared.sharing import hits_now
@@ -188,6 +189,40 @@ def test_what_cannot_be_stored_names_the_object() -> None:
     assert str(told.value).endswith("or keep it outside of a shared dict")
     with pytest.raises(UnsupportedTypeError, match="the value: pickled values are kept"):
         SharedDict("best")["a"] = autostate.pickled(object())
+
+
+def test_a_merge_function_that_fails_keeps_only_its_dict_back() -> None:
+    """A write raises and changes nothing; a refresh raises and says where; nothing is lost."""
+    body = """
+        best = SharedDict("best", merge={"price": min})
+        best["price"] = int(sys.argv[1])
+        hits["page"] += 1
+    """
+    assert start(body, 7).wait() == 0
+
+    def fails(one: int, other: int) -> int:
+        raise ZeroDivisionError
+
+    best, hits = SharedDict[str, int]("best", merge={"price": fails}), SharedCounter[str]("hits")
+    assert best == {"price": 7}
+    with pytest.raises(ZeroDivisionError):
+        best["price"] = 5
+    assert best == {"price": 7}
+    best["other"] = 1
+    assert start(body, 9).wait() == 0
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError) as told:
+            hits.refresh()
+        assert [*told.value.__notes__] == [
+            "in the function that merges the values of the key 'price'",
+            "of the shared dict 'best'",
+        ]
+        assert (best, hits) == ({"price": 7, "other": 1}, {"page": 2})
+    autostate.flush()
+    assert start(body, 3).wait() == 0
+    [home] = homes.values()
+    home.finish(10.0)
+    assert SharedDict("best", merge={"price": min}) == {"price": 3, "other": 1}
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?state=s", "foo:bar", "redis://h/0"])
