@@ -177,7 +177,7 @@ def open(  # noqa: A001 - as gzip.open
         at: A commit of the history of the state, which is opened in place of the present state,
             with `readonly=True`: its number; or a time, in seconds since 1970 or as a datetime, for
             the last commit until then.
-        settings: Attributes of `Settings`.
+        settings: Attributes of `Settings`. By default shared objects lie where `configure` says.
 
     Returns:
         A manager that is used as a context manager, or closed by `close()`.
@@ -205,6 +205,8 @@ def open(  # noqa: A001 - as gzip.open
                 "the present state"
             )
         url = past_store(named, at, known)
+    if _default is not None:
+        settings = {**_default.sharing(), **settings}
     made = StateManager(url, **settings)
     with _default_lock:
         _opened[made] = threading.get_ident()

@@ -147,6 +147,15 @@ class StoreUse:
         """
         return self._shares or shared_url(self.url, self._made_settings().shared)
 
+    def sharing(self) -> SettingsByName:
+        """Give what the program has said about shared objects."""
+        said: SettingsByName = {}
+        if (shared := self._overrides.get("shared")) is not None:
+            said["shared"] = shared
+        if (seconds := self._overrides.get("shared_refresh")) is not None:
+            said["shared_refresh"] = seconds
+        return said
+
     def share(self, url: str) -> None:
         """Note where shared objects live: they stay there."""
         self._shares = url

@@ -315,3 +315,29 @@ def test_ctrl_c_loses_and_doubles_no_block(
     if isinstance(progress, autostate.PersistedDict):
         assert progress["page"] == count
     assert kept or count == 0
+
+
+def test_a_merge_function_that_fails_at_the_end_of_a_block_loses_nothing(
+    progress: dict[str, int],
+) -> None:
+    """The block has ended: both values are published, and merged later."""
+    is_broken = False
+
+    def merge(one: int, other: int) -> int:
+        if is_broken:
+            raise ZeroDivisionError
+        return one + other
+
+    best = SharedDict[str, int]("sum", merge=merge)
+    best["k"] = 1
+    with autostate.atomic():
+        best["k"] = 2
+        progress["page"] = 1
+        is_broken = True
+    autostate.flush()
+    is_broken = False
+    best.refresh()
+    assert best == {"k": 3}
+    replica = Replica(open_store(home().url))
+    assert replica.open("sum", DictKind(merge), lambda _: {}) == {"k": 3}
+    replica.close()

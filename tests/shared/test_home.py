@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -270,3 +271,23 @@ def test_a_name_tells_of_a_shared_object() -> None:
     autostate.delete("hits")
     assert autostate.info("hits").kind == "counter"
     assert hits == {"page": 1}
+
+
+def test_a_state_that_is_opened_later_shares_where_the_program_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not beside it; unless it names another shared state."""
+    monkeypatch.delenv("AUTOSTATE_SHARED_URL")
+    autostate.configure("sqlite:///one.db", shared="sqlite:///common/all.db", shared_refresh=50)
+    hits = SharedCounter[str]("hits")
+    with autostate.open("sqlite:///other/two.db"):
+        progress = autostate.PersistedDict("progress", page=0)
+        with autostate.atomic():
+            progress["page"] += 1
+            SharedCounter[str]("hits")["page"] += 1
+        assert SharedCounter("hits") is hits
+        autostate.flush()
+    with autostate.open("sqlite:///other/three.db", shared="sqlite:///other/own.db"):
+        assert SharedCounter("hits") == {}
+    assert hits == {"page": 1}
+    assert not Path("other/shared.db").exists()
