@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,8 +18,12 @@ from autostate.delivery.destination import OutboxItem
 from autostate.shared.confirmed import MOST
 from autostate.shared.counter import SharedCounter
 from autostate.shared.home import home
+from autostate.shared.kinds import COUNTER
+from autostate.shared.replica import Replica
 from autostate.shared.set import SharedSet
 from autostate.shared.unpublished import Change
+from autostate.stores import open_store
+from tests.interrupting import Interrupt
 
 pytestmark = pytest.mark.usefixtures("shared_here")
 
@@ -110,3 +115,39 @@ def test_a_flush_waits_for_what_was_changed_before(monkeypatch: pytest.MonkeyPat
     autostate.flush()
     assert autostate.info(hits).unpublished == 0
     assert hits["others"] > 0
+
+
+def test_ctrl_c_neither_loses_nor_doubles_what_becomes_an_item() -> None:
+    """It strikes at each place in turn; the next cut puts into the outbox what is left."""
+    autostate.configure("memory:", debounce=100.0, max_delay=100.0)
+    hits, progress = SharedCounter[str]("hits"), autostate.PersistedDict("progress", page=0)
+    hits["all"] += 1
+    [confirmed] = home().replica._others.values()
+    number, interrupted = 0, True
+    while interrupted:
+        number += 1
+        hits.update({"all": 1, "other": 1})
+        progress["page"] = number
+        interrupt = Interrupt(number)
+        try:
+            with interrupt:
+                confirmed.put_fresh()
+        except KeyboardInterrupt:
+            pass
+        else:
+            interrupted = False
+        assert hits["all"] == number + 1, interrupt.at
+        if number % 8 == 0:
+            autostate.flush()
+            hits.refresh()
+            assert hits["all"] == number + 1, interrupt.at
+        home().replica.show_again("hits", ["all", "other"])
+        assert hits == {"all": number + 1, "other": number}, interrupt.at
+    assert number > 20
+    autostate.flush()
+    replica = Replica(open_store(home().url))
+    assert replica.open("hits", COUNTER, lambda _: Counter()) == {
+        "all": number + 1,
+        "other": number,
+    }
+    replica.close()
