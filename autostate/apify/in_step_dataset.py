@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 from apify._charging import charging_manager_ctx
 from apify.storage_clients._apify._dataset_client import ApifyDatasetClient
@@ -34,6 +34,8 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 Items = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 LOCAL = "local "
+PAUSES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 0.0)
+"""Seconds between attempts to ask for the count while nothing arrives."""
 
 
 class InStepDatasetClient(DatasetClient):
@@ -84,9 +86,21 @@ class InStepDatasetClient(DatasetClient):
                 await charge(limit)
 
     async def get_metadata(self) -> DatasetMetadata:
-        """Give what is known of the dataset; items in the outbox count as items."""
-        pending = len(self.outbox()) if self._is_used else 0
-        metadata: DatasetMetadata = await self.inner.get_metadata()
+        """Give what is known of the dataset; items in the outbox count as items.
+
+        If it does not get known for seconds what has arrived, an item may count twice.
+        """
+        pending = 0
+        for pause in PAUSES:
+            outbox = self.outbox() if self._is_used else None
+            standing = outbox and outbox._courier.standing
+            metadata: DatasetMetadata = await self.inner.get_metadata()
+            if outbox is None:
+                break
+            pending = len(outbox)
+            if standing is not None and standing == outbox._courier.standing:
+                break  # nothing that the platform counts already is among the pending items
+            await asyncio.sleep(pause)
         return metadata.model_copy(update={"item_count": metadata.item_count + pending})
 
     async def get_data(self, **options: Any) -> DatasetItemsListPage:

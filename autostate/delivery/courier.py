@@ -116,6 +116,7 @@ class Courier(Generic[T]):
         self._sender = sender
         self._clock = clock
         self._begun = False
+        self._moves = 0  # odd while something may be under way
         self._settled_at = 0.0
         self._unsure: list[int] = []
         self._doubt(ledger.resumed, None)
@@ -204,6 +205,12 @@ class Courier(Generic[T]):
         """Tell whether the destination is what calls this."""
         return self._thread is not None and self._thread is threading.current_thread()
 
+    @property
+    def standing(self) -> int | None:
+        """A number that changes when something arrives; None while it is not known what has."""
+        moves = self._moves
+        return None if moves % 2 or self._unsure else moves
+
     def needs_running_loop(self) -> bool:
         """Tell whether nothing is delivered while the calling thread waits."""
         function: Any = self._destination.deliver
@@ -276,7 +283,11 @@ class Courier(Generic[T]):
             while not self._stopped and self._ledger.is_kept and not self.refused:
                 with contextlib.suppress(queue.Empty):
                     self._news.get_nowait()
-                wait = self._step()
+                self._moves += 1
+                try:
+                    wait = self._step()
+                finally:
+                    self._moves += 1
                 if wait is None or wait > 0:
                     with contextlib.suppress(queue.Empty):
                         self._news.get(timeout=wait)

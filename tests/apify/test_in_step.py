@@ -412,3 +412,24 @@ async def work() -> None:
     run = platform.start_run(script(tmp_path, body, prelude))
     assert run.wait() == 0, run.output
     assert run.dataset.items == [{"n": 1}]
+
+
+def test_an_item_counts_once_while_it_is_not_known_to_have_arrived(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """The answer to its push was lost: it is in the dataset, and in the outbox."""
+    platform.traffic.fault("POST", "*/items", lose_answer=True, status=502, times=1)
+    run = start(
+        """
+        async with Actor:
+            await Actor.push_data({"n": 1})
+            dataset = await Actor.open_dataset()
+            outbox = dataset._client.outbox()
+            while outbox.error is None:
+                await asyncio.sleep(0.01)
+            print("COUNTED", (await dataset.get_metadata()).item_count, len(outbox))
+        """
+    )
+    assert run.wait() == 0, run.output
+    assert "COUNTED 1 0" in run.output
+    assert run.dataset.items == [{"n": 1}]
