@@ -85,10 +85,6 @@ class Rows(Lines):
         reader: A `csv.reader`, or a `csv.DictReader`, which has read nothing yet.
     """
 
-    def __init__(self, file: Any, reader: Any) -> None:
-        super().__init__(file, reader)
-        self._names_are_read = False
-
     def _items(self) -> Iterator[Any]:
         import csv
 
@@ -99,10 +95,8 @@ class Rows(Lines):
         if inner is reader:
             return made  # type: ignore[no-any-return]
         reader.reader = made
-        if not self._names_are_read:
-            _ = reader.fieldnames  # reads the first line, unless the names were given
-            self._start = self._file.tell()
-            self._names_are_read = True
+        _ = reader.fieldnames  # reads the first line once, unless the names were given
+        self._start = self._file.tell()
         return reader  # type: ignore[no-any-return]
 
 
