@@ -13,6 +13,9 @@ from typing import Any
 
 logger: logging.Logger = logging.getLogger("autostate")
 
+saves: logging.Logger = logging.getLogger("autostate.saves")
+"""The logger of what succeeds, at DEBUG: saves, and state objects that are made."""
+
 _dress: logging.Handler | None = None
 
 
@@ -40,6 +43,19 @@ def heard() -> logging.Logger:
             'logging.getLogger("autostate").setLevel(...)'
         )
     return logger
+
+
+def attributes(event: str, **details: str | float | bool | None) -> dict[str, Any]:
+    """Give the `extra` of a line of the log: attributes of the record, for programs.
+
+    Args:
+        event: What has happened, by a name that stays: docs/monitoring.md lists all.
+        details: Names, sizes, durations and numbers; never a value of the program.
+
+    Returns:
+        The attributes, whose names begin with `autostate_`.
+    """
+    return {"autostate_event": event, **{f"autostate_{k}": v for k, v in details.items()}}
 
 
 def dress_as_sdk(actor: Any) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import autostate
-from autostate import PersistedDict, logs
+from autostate import PersistedDict, StoreUnavailableError, logs
 from autostate.testing import LocalPlatform
 from tests.actor_runs import PRELUDE, starter
+from tests.faulty import FaultyStore, Step
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
@@ -34,7 +35,7 @@ IMPORT = f"{PRELUDE}\n{OURS}"
 def heard_again() -> Iterator[None]:
     """Logging as it was before the test."""
     yield
-    logs.logger.disabled = False
+    logs.logger.disabled = logs.saves.disabled = False
     logging.disable(logging.NOTSET)
 
 
@@ -109,3 +110,84 @@ def test_disabling_existing_loggers_does_not_hide_what_is_dropped(
     told = capsys.readouterr().err
     assert 'a["lock"]' in told
     assert told.count("disable_existing_loggers=False") == 1
+
+
+def records(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object]]:
+    """The attributes of the lines about an event, without their prefix."""
+    return [
+        {name[10:]: value for name, value in vars(record).items() if name.startswith("autostate_")}
+        for record in caplog.records
+        if getattr(record, "autostate_event", None) == event
+    ]
+
+
+def test_lines_have_attributes_for_programs(
+    isolated: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names, sizes and durations; no value of the program, at any level."""
+    caplog.set_level(logging.DEBUG, "autostate")
+    url = f"sqlite:///{isolated}/s.db"
+    for _ in range(2):
+        with autostate.open(url):
+            PersistedDict("shop")["token"] = "hunter2"
+    saved = records(caplog, "saved")
+    assert saved
+    assert all(each["store"] == url and each["entries"] for each in saved)
+    assert all(isinstance(each["duration"], float) and each["bytes"] for each in saved)
+    [made], [restored] = records(caplog, "made"), records(caplog, "restored")
+    assert made == {
+        "event": "made",
+        "name": "shop",
+        "kind": "dict",
+        "store": url,
+        "downtime": None,
+    }
+    assert isinstance(restored["downtime"], float)
+    state = PersistedDict("state")
+    state["lock"] = threading.Lock()
+    with pytest.raises(autostate.UnsupportedTypeError):
+        autostate.flush()
+    [unsavable] = records(caplog, "value_not_saved")
+    assert unsavable["path"] == 'state["lock"]'
+    told = "".join(f"{vars(record)}" for record in caplog.records)
+    assert "hunter2" not in told
+    del state["lock"]
+
+
+def test_saves_are_told_at_debug_alone(isolated: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By a logger of their own, which can be silenced."""
+    caplog.set_level(logging.INFO, "autostate")
+    with autostate.open("memory:"):
+        PersistedDict("d", a=1)
+    assert caplog.messages == []
+    caplog.set_level(logging.DEBUG, "autostate")
+    caplog.set_level(logging.INFO, "autostate.saves")
+    with autostate.open("memory:"):
+        PersistedDict("d", a=1)
+    assert not records(caplog, "saved") + records(caplog, "made")
+
+
+def test_a_failure_has_attributes_too(isolated: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And so has the line that it is over."""
+    troubles = [StoreUnavailableError("hunter2")]
+
+    def on_step(step: Step) -> None:
+        if step.writes and troubles:
+            raise troubles.pop()
+        step.apply()
+
+    with autostate.open(FaultyStore({}, on_step)):
+        PersistedDict("d", a=1)
+        autostate.flush()
+    [failed], [works] = records(caplog, "saving_failed"), records(caplog, "saving_works")
+    assert (failed["failures"], failed["error"]) == (1, "StoreUnavailableError")
+    assert works["failures"] == 1
+
+
+def test_every_event_is_documented() -> None:
+    """With its attributes, and no other is."""
+    root = Path(__file__).parent.parent
+    code = "".join(path.read_text() for path in (root / "autostate").rglob("*.py"))
+    used = set(re.findall(r'logs\.attributes\(\s*"(\w+)"', code)) | {"made"}
+    page = (root / "docs" / "monitoring.md").read_text()
+    assert used == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))

@@ -192,6 +192,7 @@ class Courier(Generic[T]):
                 "the outbox %r has waited for its destination for %.0f s, and delivers nothing "
                 "meanwhile: give what it calls a timeout",
                 *(self._name, silent),
+                extra=logs.attributes("delivery_waits", outbox=self._name, duration=silent),
             )
 
     def _note_news(self) -> None:
@@ -399,7 +400,8 @@ class Courier(Generic[T]):
         self._ledger.delivered(positions, place)
         if positions:
             if self._failures > 1:  # the log has told of one failure that it is tried again
-                logger.warning("the outbox %r delivers again", self._name)
+                extra = logs.attributes("delivery_works", outbox=self._name)
+                logger.warning("the outbox %r delivers again", self._name, extra=extra)
             self.delivered += len(positions)
             self.error, self._failures, self._in_a_row = None, 0, 0
             self._asked_for, self._probe = 0.0, 0
@@ -442,6 +444,12 @@ class Courier(Generic[T]):
                 "" if number == 1 else f", {number} times in a row",
                 reason(error),
                 "the item is set aside, see Outbox.aside" if is_bad else "it is tried again",
+                extra=logs.attributes(
+                    "delivery_failed",
+                    error=type(error).__name__,
+                    failures=number,
+                    outbox=self._name,
+                ),
             )
         hub.delivery_failed.send(
             self._sender, outbox=self._name, error=error, failures=number, aside=is_bad

@@ -15,7 +15,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from autostate import announced, hub
+from autostate import announced, hub, logs
 from autostate.deadline import Deadline
 from autostate.delivery.courier import Courier
 from autostate.delivery.destination import Destination, FunctionDestination, OutboxItem
@@ -350,6 +350,7 @@ class Outbox(Generic[T]):
             logger.warning(
                 "the outbox %r keeps %d items that are not delivered for the next process%s",
                 *(self.name, len(self), last),
+                extra=logs.attributes("not_delivered", outbox=self.name, items=len(self)),
             )
             store = self._incarnation.store
             if not getattr(store, "outlives_run", True) and announced.seconds_to_kill() is None:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, Self
 
+from autostate import logs
 from autostate.deadline import Deadline
 from autostate.errors import FencedError, StateInUseError
 from autostate.journal import Journal
@@ -117,6 +118,7 @@ class Claim:
                 logger.warning(
                     "the state in %s belongs to %s: its end is waited for, %.0f s more",
                     *(self._url, living, limit - waited),
+                    extra=logs.attributes("waits_for_owner", duration=waited, store=self._url),
                 )
             time.sleep(LOOK)
 

@@ -122,7 +122,9 @@ def with_spilled(
         _pick_up(one, journal, timeout)
         spill.remove(one)
         logger.warning(
-            "the changes that the previous process could not save were picked up from %s", one.path
+            "the changes that the previous process could not save were picked up from %s",
+            one.path,
+            extra=logs.attributes("picked_up", store=store.url),
         )
         journal = Journal(
             store, on_corrupt=settings.on_corrupt, convert=convert, keep=settings.keep

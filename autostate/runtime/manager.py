@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from autostate import hub
+from autostate import hub, logs
 from autostate.errors import FencedError, FlushError
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
@@ -106,6 +106,18 @@ class StateManager(StoreUse):
             self.resume_left()
         if new:
             downtime = incarnation.downtime if resumed else None
+            if logs.saves.isEnabledFor(logging.DEBUG):
+                logs.saves.debug(
+                    "the %s %r is %s",
+                    *(kind, name, "restored" if resumed else "new"),
+                    extra=logs.attributes(
+                        "restored" if resumed else "made",
+                        name=name,
+                        kind=kind,
+                        store=self.url,
+                        downtime=downtime,
+                    ),
+                )
             hub.rehydrated.send(self, name=name, kind=kind, resumed=resumed, downtime=downtime)
             if not (resumed or own):
                 self._tell_of_another_store(name)
@@ -148,6 +160,7 @@ class StateManager(StoreUse):
                 "%r is new and empty in %s, which is the store of this program; %s holds a state "
                 "object of that name. If that is the one you mean: AUTOSTATE_URL=sqlite:///%s",
                 *(name, path or "the storage of an Actor", other.name, other),
+                extra=logs.attributes("other_store", name=name, store=self.url),
             )
 
     def companion(self, name: str, make: Callable[[], C]) -> C:

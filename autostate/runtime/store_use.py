@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Unpack
 
-from autostate import under_test
+from autostate import logs, under_test
 from autostate.errors import AutostateError
 from autostate.ownership import program
 from autostate.process import exit_status, lifecycle
@@ -420,6 +420,7 @@ def _tell_nameless(url: str) -> None:
             "such notebook here: name it in the first cell, by "
             'autostate.configure(".autostate/NAME.db")',
             url,
+            extra=logs.attributes("nameless_notebook", store=url),
         )
 
 

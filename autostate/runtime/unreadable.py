@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from autostate import logs
 from autostate.errors import CorruptStateError, DamagedStoreError
 from autostate.journal import Journal, Recovered
 from autostate.journal.salvage import names_in
@@ -92,6 +93,7 @@ def _without_records(
         "the state in %s could not be read: %s. %s begins anew; copies of the records are kept "
         "there, under keys that begin with autostate-corrupt-%s",
         *(store.url, error, name, _others(recovered)),
+        extra=logs.attributes("begins_anew", name=name, store=store.url),
     )
     return Opened(store, journal, recovered, claim)
 
@@ -127,6 +129,7 @@ def _without_file(
     logger.error(
         "%s. %s begins anew; the whole file is kept as %s%s",
         *(error, name, kept, _others(recovered)),
+        extra=logs.attributes("begins_anew", name=name, store=str(source)),
     )
     return Opened(store, journal, recovered, claim)
 

@@ -37,6 +37,7 @@ def report(loop: AbstractEventLoop, seconds: float) -> None:
         "in a thread, for example by `await asyncio.to_thread(...)`",
         seconds,
         _where(loop),
+        extra=logs.attributes("loop_blocked", duration=seconds),
     )
 
 

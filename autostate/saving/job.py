@@ -311,6 +311,7 @@ class FlushJob:
                 "the journal could not be compacted, and grows until that works: %s",
                 error,
                 exc_info=None if expected else error,
+                extra=logs.attributes("compaction_failed", error=type(error).__name__),
             )
         else:
             self.tracker.collected(left_out)
@@ -446,7 +447,7 @@ class FlushJob:
         if self.fenced is None:
             self.fenced = error
             self.policy.hold_lease(self.clock(), None)
-            logs.heard().critical("%s", error)
+            logs.heard().critical("%s", error, extra=logs.attributes("fenced"))
             hub.fenced.send(self._sender, error=error)
             if self.policy.settings.on_fenced == "exit" and not is_of_this_run(error.owner):
                 lifecycle.finish_others(self._sender)

@@ -44,6 +44,11 @@ class Outcomes:
         self._describe = describe
         self._reported: set[str] = set()
 
+    @property
+    def _store(self) -> str | None:
+        """The URL of the store, without secrets."""
+        return getattr(self._sender, "url", None)
+
     def succeeded(self, info: CommitInfo | None, entries: int, duration: float) -> None:
         """Count a flush, and report that saving works again.
 
@@ -54,7 +59,11 @@ class Outcomes:
         """
         if self.failing:
             plural = "" if self.failing == 1 else "s"
-            logger.warning("saving works again after %d failure%s", self.failing, plural)
+            logger.warning(
+                "saving works again after %d failure%s",
+                *(self.failing, plural),
+                extra=logs.attributes("saving_works", failures=self.failing, store=self._store),
+            )
         self.failing, self.last_error = 0, None
         if info is None:
             return
@@ -64,6 +73,12 @@ class Outcomes:
         self.last_duration = duration
         self.flushes += 1  # last: who sees that it is counted, in another thread, sees its figures
         counts = {"bytes": info.bytes, "writes": info.writes, "entries": entries}
+        if logs.saves.isEnabledFor(logging.DEBUG):
+            logs.saves.debug(
+                "saved %d entries in %.1f ms: %d bytes, %d records",
+                *(entries, duration * 1000, info.bytes, info.writes),
+                extra=logs.attributes("saved", duration=duration, store=self._store, **counts),
+            )
         hub.flushed.send(self._sender, duration=duration, **counts)
 
     def failed(self, error: BaseException, *, in_a_row: int | None = None) -> None:
@@ -88,6 +103,12 @@ class Outcomes:
                 ": ".join(filter(None, (type(error).__name__, str(error)))),
                 self._describe(),
                 exc_info=None if isinstance(error, StoreUnavailableError) else error,
+                extra=logs.attributes(
+                    "saving_failed",
+                    error=type(error).__name__,
+                    failures=self.failing,
+                    store=self._store,
+                ),
             )
         hub.flush_failed.send(self._sender, error=error, failures=self.failing)
 
@@ -109,7 +130,11 @@ class Outcomes:
             self.unsavable[error.path] = None
             if error.path not in self._reported:
                 self._reported.add(error.path)
-                logs.heard().error("a value is not saved, everything else is: %s", error)
+                logs.heard().error(
+                    "a value is not saved, everything else is: %s",
+                    error,
+                    extra=logs.attributes("value_not_saved", path=error.path, store=self._store),
+                )
                 hub.flush_failed.send(self._sender, error=error, failures=0)
         if explicit:
             first = errors[0]

@@ -201,6 +201,7 @@ class PatientCut:
                 "a block of atomic() has been open for %.0f s, and nothing is saved meanwhile; %s",
                 now - self._waits_since,
                 self._describe(),
+                extra=logs.attributes("block_open", duration=now - self._waits_since),
             )
 
     def _patience(self, deadline: Deadline) -> float:

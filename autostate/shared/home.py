@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate import under_test
+from autostate import logs, under_test
 from autostate.deadline import Deadline, retried
 from autostate.errors import (
     AutostateError,
@@ -206,7 +206,11 @@ class Home(Beside):
                 self.replica.flush(self.settings.flush_timeout)
             except Exception as error:
                 if self.error is None:
-                    logger.warning("changes to the shared state are not published yet: %s", error)
+                    logger.warning(
+                        "changes to the shared state are not published yet: %s",
+                        error,
+                        extra=logs.attributes("publishing_failed", error=type(error).__name__),
+                    )
                 self.error = error
                 pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 self._news.put(None)

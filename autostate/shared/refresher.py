@@ -16,6 +16,7 @@ import logging
 import queue
 from typing import TYPE_CHECKING, Final
 
+from autostate import logs
 from autostate.process.interrupts import Worker
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ class Refresher:
                 self._replica.fetch(LONGEST)
             except Exception as error:
                 if self.error is None and self._ended.empty():
-                    logger.warning("shared objects are not refreshed: %s", error)
+                    logger.warning(
+                        "shared objects are not refreshed: %s",
+                        error,
+                        extra=logs.attributes("refresh_failed", error=type(error).__name__),
+                    )
                 self.error = error
             else:
                 self.error = None
