@@ -10,7 +10,7 @@ below its own, and packages on one line do not import each other:
 
     testing/                a platform for tests
     cli/                    the commands
-    notebook.py             how notebooks show state objects
+    notebook.py, otel.py    how notebooks show state objects; metrics and spans
     scrapy/                 crawls of Scrapy
     apify/                  what Apify tells a program; @actor; to and from Actor.use_state
     shared/                 SharedCounter and the others, which many processes write at once

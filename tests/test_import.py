@@ -25,7 +25,8 @@ OWN = {
 SELDOM = [
     *("_hashlib", "asyncio", "cloudpickle", "ctypes", "hmac", "numpy", "secrets", "wrapt"),
     *("base64", "zoneinfo", "autostate.journal.claimed", "autostate.journal.salvage"),
-    *("autostate.containers.position", "autostate.containers.proxy"),
+    *("autostate.containers.position", "autostate.containers.proxy", "autostate.notebook"),
+    *("autostate.otel", "opentelemetry"),
     *("autostate.runtime.unreadable", "autostate.saving.statistics", "autostate.stores.readonly"),
     *("autostate.tracking.atomic", "autostate.tracking.blocks", "autostate.tracking.undo"),
     *("autostate.tracking.instances", "autostate.tracking.mirror", "autostate.tracking.scan"),

@@ -8,7 +8,7 @@ import importlib
 import logging
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -42,6 +42,9 @@ current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
     "autostate_manager", default=None
 )
 """The manager of the innermost `with autostate.open(...)`."""
+
+around_waits: Callable[[str, StateManager], AbstractContextManager[None]] | None = None
+"""Gives what a call of `flush` or `durable`, by this name, is made in; `otel.py` sets it."""
 
 resumers: dict[str, str] = {}
 """Modules whose `resume(manager)` goes on with what a former process has left, by the names of the
@@ -312,7 +315,8 @@ class StateManager(StoreUse):
         if incarnation is None:
             return
         try:
-            incarnation.flush_thread.flush(timeout)
+            with nullcontext() if around_waits is None else around_waits("flush", self):
+                incarnation.flush_thread.flush(timeout)
         except FlushError:
             lifecycle.wait_for_signal()  # the process ends by a signal, and the flush was too late
             raise
@@ -323,7 +327,8 @@ class StateManager(StoreUse):
         if incarnation is None:
             return
         try:
-            await incarnation.flush_thread.durable(timeout)
+            with nullcontext() if around_waits is None else around_waits("durable", self):
+                await incarnation.flush_thread.durable(timeout)
         except FlushError:
             lifecycle.wait_for_signal()
             raise
@@ -372,7 +377,7 @@ class StateManager(StoreUse):
         """Write nothing to the store during the body."""
         incarnation = self._incarnation
         if incarnation is None:
-            return contextlib.nullcontext()
+            return nullcontext()
         return incarnation.flush_thread.exclusive()
 
     def close(self, timeout: float | None = None) -> None:

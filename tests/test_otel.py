@@ -1,0 +1,175 @@
+"""Metrics and spans of OpenTelemetry, as the SDK collects them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import autostate
+from autostate import FlushError, PersistedDict, otel, outbox
+from tests.faulty import FaultyStore, Step
+
+SECRET = "hunter2"
+
+
+class Collected:
+    """What an SDK has collected."""
+
+    def __init__(self) -> None:
+        self.reader = InMemoryMetricReader()
+        self.spans = InMemorySpanExporter()
+        self.meters = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.tracers = TracerProvider(shutdown_on_exit=False)
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.spans))
+
+    def metrics(self) -> dict[str, Any]:
+        """The last point of each metric, by name."""
+        data = self.reader.get_metrics_data()
+        found = {}
+        for resource in data.resource_metrics if data else ():
+            for scope in resource.scope_metrics:
+                assert scope.scope.name == "autostate"
+                for metric in scope.metrics:
+                    found[metric.name] = list(metric.data.data_points)[-1]
+        return found
+
+    def names(self) -> list[str]:
+        """The names of the spans that have ended, in order."""
+        return [span.name for span in self.spans.get_finished_spans()]
+
+
+@pytest.fixture
+def collected() -> Iterator[Collected]:
+    """Everything that is measured and traced in a test."""
+    made = Collected()
+    otel.instrument(made.meters, made.tracers)
+    yield made
+    otel.uninstrument()
+
+
+def test_saves_are_measured(isolated: Path, collected: Collected) -> None:
+    """How many, how long, how much; and what came back."""
+    url = f"sqlite:///{isolated}/s.db"
+    with autostate.open(url):
+        PersistedDict("d", token=SECRET, page=1)
+        autostate.flush()
+    with autostate.open(url) as manager:
+        PersistedDict("d")["page"] = 2
+        manager.flush()
+        found = collected.metrics()
+        assert found["autostate.staleness"].value == 0
+        assert found["autostate.unsaved"].value == 0
+    assert found["autostate.save.duration"].count == 2
+    assert found["autostate.save.entries"].value == 3
+    assert found["autostate.save.bytes"].value > 50
+    assert dict(found["autostate.save.bytes"].attributes) == {"autostate.store": url}
+    assert dict(found["autostate.restored"].attributes)["autostate.kind"] == "dict"
+    assert "autostate.save.failures" not in found
+    told = f"{found}{[span.to_json() for span in collected.spans.get_finished_spans()]}"
+    assert SECRET not in told
+
+
+def test_a_wait_is_a_span_of_the_caller(isolated: Path, collected: Collected) -> None:
+    """A save is one beside it, as long as it took."""
+    with autostate.open("memory:") as manager:
+        PersistedDict("d", a=1)
+        with collected.tracers.get_tracer("program").start_as_current_span("request"):
+            autostate.flush()
+        assert manager.statistics().flushes == 1
+    assert collected.names() == ["autostate.save", "autostate.flush", "request"]
+    save, wait, request = collected.spans.get_finished_spans()
+    assert wait.parent is not None
+    assert request.context is not None
+    assert wait.parent.span_id == request.context.span_id
+    assert save.parent is None
+    assert save.attributes is not None
+    assert save.attributes["autostate.entries"] == 1
+    assert save.start_time is not None
+    assert save.end_time is not None
+    assert save.end_time > save.start_time
+
+
+async def test_awaiting_is_a_span_too(isolated: Path, collected: Collected) -> None:
+    """Under its own name."""
+    async with autostate.open("memory:"):
+        PersistedDict("d", a=1)
+        await autostate.durable()
+    assert collected.names()[:2] == ["autostate.save", "autostate.durable"]
+
+
+def _failing(step: Step) -> None:
+    if step.writes:
+        raise autostate.StoreUnavailableError(SECRET)
+    step.apply()
+
+
+def test_failures_are_measured(isolated: Path, collected: Collected) -> None:
+    """By the class of the error alone, which is the status of the span, too."""
+    store = FaultyStore({}, _failing)
+    with pytest.raises(FlushError), autostate.open(store, flush_timeout=0.2):
+        PersistedDict("d", a=1)
+        with pytest.raises(FlushError):
+            autostate.flush(timeout=0.2)
+        assert collected.metrics()["autostate.staleness"].value > 0
+    failures = collected.metrics()["autostate.save.failures"]
+    assert failures.value >= 1
+    assert dict(failures.attributes)["error.type"] == "StoreUnavailableError"
+    [wait] = [each for each in collected.spans.get_finished_spans() if each.name.endswith("flush")]
+    assert wait.status.description == "FlushError"
+    assert not wait.events
+    assert SECRET not in wait.to_json()
+
+
+def test_outboxes_are_measured(isolated: Path, collected: Collected) -> None:
+    """What they have, and what fails."""
+
+    def refuse(_items: Any) -> None:
+        raise autostate.DeliveryRefusedError(SECRET)
+
+    with autostate.open("memory:"):
+        box = outbox("mails", refuse)
+        box.put(SECRET)
+        autostate.flush()
+        with pytest.raises(autostate.DeliveryRefusedError):
+            box.drain(10)
+        found = collected.metrics()
+    assert found["autostate.outbox.items"].value == 1
+    assert dict(found["autostate.outbox.failures"].attributes) == {
+        "autostate.outbox": "mails",
+        "error.type": "DeliveryRefusedError",
+    }
+    assert SECRET not in str(found)
+
+
+def test_instrumenting_again_replaces_the_providers(isolated: Path, collected: Collected) -> None:
+    """And nothing is measured twice, or after the end."""
+    again = Collected()
+    otel.instrument(again.meters, again.tracers)
+    with autostate.open("memory:"):
+        PersistedDict("d", a=1)
+        autostate.flush()
+        assert "autostate.staleness" not in collected.metrics()
+    assert collected.names() == []
+    assert again.names()[:2] == ["autostate.save", "autostate.flush"]
+    otel.uninstrument()
+    with autostate.open("memory:"):
+        PersistedDict("d", a=1)
+        autostate.flush()
+    assert len(again.names()) == len(again.names()[:3])
+
+
+def test_a_missing_api_names_the_extra() -> None:
+    """It is needed for nothing else."""
+    code = "import sys; sys.modules['opentelemetry'] = None; import autostate.otel"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install 'autostate[otel]'" in done.stderr.splitlines()[-1]
