@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import html
 import sys
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from autostate.objects.entries import SHOWABLE, first_entries
 from autostate.runtime.names import name_of
 
 if TYPE_CHECKING:
@@ -37,7 +35,6 @@ CELLS: Final = 1_000
 """The most entries of one output; containers that would exceed it are shown without content."""
 _TEXT: Final = 200
 _LEVELS: Final = 8
-_SORTED: Final = 10_000
 _NUMBERS: Final = (bool, int, float, complex, type(None))
 
 
@@ -66,7 +63,7 @@ def shown(value: Any) -> str | None:
         made: str | None = own(value)
         return made
     table = _Table()
-    entries, size = _entries(value)
+    entries, size = _rows_of(value)
     body = table.content(entries, size, frozenset({id(value)}))
     return f"<div><b>{html.escape(_title(value))}</b> {_counted(size)}{body}</div>"
 
@@ -88,30 +85,13 @@ def _counted(size: int) -> str:
     return f"<small>{size:,} {'entry' if size == 1 else 'entries'}</small>"
 
 
-def _entries(value: Any) -> tuple[Sequence[tuple[str | None, Any]], int]:
-    """Give the first entries of a value, each with its key as text; and the number of all.
-
-    They are copied by one call of C, so that other threads may write. A member has no key.
-    """
-    if isinstance(value, dict):
-        first = list(islice(dict.items(value), SHOWN))
-        return [(_text(key), item) for key, item in first], dict.__len__(value)
+def _rows_of(value: Any) -> tuple[list[tuple[str | None, Any]], int]:
+    """Give the first entries, each with its key as text, or none in a set; and the number."""
+    entries, size = first_entries(value, SHOWN)
     if isinstance(value, (set, frozenset)):
-        return [(None, member) for member in _in_order(value)], len(value)
-    if isinstance(value, (list, tuple, deque)):
-        return [(str(at), item) for at, item in enumerate(islice(value, SHOWN))], len(value)
-    from autostate.objects.decorator import fields_of
-
-    fields = fields_of(value)
-    return list(fields.items())[:SHOWN], len(fields)
-
-
-def _in_order(members: set[Any] | frozenset[Any]) -> list[Any]:
-    """Give the first members; in order, if they have one and are not very many."""
-    if len(members) <= _SORTED:
-        with suppress(TypeError):
-            return sorted(members)[:SHOWN]
-    return list(islice(members, SHOWN))
+        return [(None, member) for _, member in entries], size
+    show = _text if isinstance(value, dict) else str
+    return [(show(key), item) for key, item in entries], size
 
 
 def _text(value: Any) -> str:
@@ -156,10 +136,10 @@ class _Table:
             yield f"<tr><td colspan='2'>… and {size - len(told):,} more</td></tr>"
 
     def _cell(self, value: Any, inside: frozenset[int]) -> str:
-        if not isinstance(value, (dict, list, set, frozenset, tuple, deque)) or not value:
+        if not isinstance(value, SHOWABLE) or not value:
             return html.escape(_text(value))
         title = f"{html.escape(type(value).__name__)} {_counted(len(value))}"
         if id(value) in inside or len(inside) > _LEVELS or self._left <= 0:
             return f"{title} …"
-        body = self.content(*_entries(value), inside | {id(value)})
+        body = self.content(*_rows_of(value), inside | {id(value)})
         return f"<details><summary>{title}</summary>{body}</details>"

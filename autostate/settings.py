@@ -51,6 +51,7 @@ class SettingsByName(TypedDict, total=False):
     reboot_on_migrating: bool
     in_step: bool
     status_message: bool
+    publish: str | None
     key: Key | tuple[Key, ...] | None
     encrypt: bool | None
     history: str | int | None
@@ -101,6 +102,9 @@ class Settings:
             it before the Actor is entered.
         status_message: In an Actor: tell the progress of loops, crawlers and outboxes as the
             status message of the run, unless the program sets one itself.
+        publish: In an Actor: a key of the default key-value store under which a readable copy of
+            the state objects is kept for the Console, such as "STATE_VIEW"; or a key and the names
+            of some of them, "STATE_VIEW: progress, stats".
         key: A secret of at least 16 bytes, or a text of as many, with which every record is
             signed; an unsigned record is refused. Of several keys in a tuple the first signs, and
             all are accepted. By default the content of `AUTOSTATE_KEY`, where several keys are
@@ -141,6 +145,7 @@ class Settings:
     reboot_on_migrating: bool = False
     in_step: bool = False
     status_message: bool = False
+    publish: str | None = None
     key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
     encrypt: bool | None = None
     history: str | int | None = None
@@ -164,7 +169,7 @@ class Settings:
                 _refuse(name, getattr(self, name), wanted)
         if self.takeover and self.readonly:
             raise ValueError("a state cannot be taken over and only be read: set one of the two")
-        _ = self.keep  # raises for a history that makes no sense
+        _ = self.keep, self.published  # raise for what makes no sense
         if self.shared_refresh is not None:
             _check_number("shared_refresh", self.shared_refresh, zero=False, unit="seconds")
         if self.shared is not None:  # without credentials: settings are shown
@@ -187,6 +192,23 @@ class Settings:
         if self.key is not None:
             return _keys(self.key, "key")
         return _keys(tuple(os.environ.get(KEY_VARIABLE, "").split()), KEY_VARIABLE)
+
+    @property
+    def published(self) -> tuple[str, tuple[str, ...]] | None:
+        """The key under which a readable copy is kept, and the names of the objects; none: all.
+
+        Raises:
+            ValueError: The setting makes no sense.
+        """
+        value: Any = self.publish
+        if value is None:
+            return None
+        key, _, names = value.partition(":") if isinstance(value, str) else ("", "", "")
+        key = key.strip()
+        if not re.fullmatch(_APIFY_KEY, key) or key == "INPUT" or key.startswith("autostate-"):
+            wanted = 'a key of the key-value store such as "STATE_VIEW", or "KEY: name, name"'
+            _refuse("publish", value, wanted)
+        return key, tuple(name.strip() for name in names.split(",") if name.strip())
 
     @property
     def keep(self) -> tuple[float, int] | None:
@@ -266,6 +288,7 @@ _SECONDS = (
     "lease",
 )
 _AGE = r"([0-9]+(?:\.[0-9]+)?) ?([smhdw])"
+_APIFY_KEY = r"[a-zA-Z0-9!\-_.'()]{1,256}"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MOST_COMMITS = 10**12
 _YES_OR_NO = ((True, False), "True or False")

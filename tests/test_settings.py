@@ -76,6 +76,11 @@ def test_a_setting_near_to_nothing_lists_all() -> None:
         ("on_unknown", "ignore"),
         ("reboot_on_migrating", "yes"),
         ("status_message", "yes"),
+        ("publish", ""),
+        ("publish", "two words"),
+        ("publish", "INPUT"),
+        ("publish", "autostate-head"),
+        ("publish", True),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
@@ -152,6 +157,7 @@ VALUES = {
     "reboot_on_migrating": ("true", True),
     "in_step": ("true", True),
     "status_message": ("yes", True),
+    "publish": ("STATE_VIEW: a, b", "STATE_VIEW: a, b"),
     "key": ("a-key-of-sixteen-bytes", (b"a-key-of-sixteen-bytes",)),
     "encrypt": ("false", False),
     "history": ("30d", "30d"),
@@ -193,6 +199,7 @@ def test_each_setting_has_a_variable(name: str, monkeypatch: pytest.MonkeyPatch)
         ("on_unknown", "KEEP"),
         ("reboot_on_migrating", "maybe"),
         ("status_message", "maybe"),
+        ("publish", ": progress"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(

@@ -204,8 +204,10 @@ def _listen(actor: Any) -> None:
 
 
 def _tell_progress(actor: Any) -> None:
-    from autostate.apify import status_message
+    from autostate.apify import publishing, status_message
 
+    with contextlib.suppress(Exception):  # no loop runs here
+        publishing.begin(actor)
     with contextlib.suppress(Exception):  # no loop runs here, or this SDK has no such event
         status_message.begin(actor)
 
@@ -287,11 +289,12 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
     The SDK's own last `persist_state` is passed on only here, after the program's listeners have
     run: otherwise their changes would need another save.
     """
-    from autostate.apify import status_message
+    from autostate.apify import publishing, status_message
 
     was_active = getattr(actor, "_active", True)
     try:
         await status_message.end(actor)
+        await publishing.end(actor)
         if was_active:
             await _resume_outboxes(actor, leaving=True)
         return await wrapped(*args, **kwargs)

@@ -129,7 +129,7 @@ class _Export:
             return self._array(list(value))
         if isinstance(value, _SETS):
             return self._array(_in_order(value))
-        fields = _fields(value)
+        fields = fields_of(value)
         return None if fields is None else self._object(list(fields.items()), dotted=True)
 
     def _object(self, items: list[tuple[Any, Any]], *, dotted: bool = False) -> dict[str, Any]:
@@ -228,12 +228,12 @@ def _in_order(members: Iterable[Any]) -> list[Any]:
     return sorted(listed) if kinds <= {int, float} or kinds == {str} else listed
 
 
-def _fields(value: Any) -> dict[str, Any] | None:
+def fields_of(value: Any) -> dict[str, Any] | None:
     """Give the fields of an object whose class declares them; None for any other object."""
     if is_persisted(type(value)):
-        from autostate.objects.decorator import fields_of
+        from autostate.objects import decorator
 
-        return fields_of(value)
+        return decorator.fields_of(value)
     cls = type(value)
     entry = registry.entry_for(cls)
     if entry is None or entry.fields is None:
