@@ -170,6 +170,11 @@ GROUPS: Final = {
             "autostate.testing.Request",
         ),
     ),
+    "api/otel": Group(
+        "OpenTelemetry",
+        "[Monitoring](../monitoring.md#opentelemetry) lists the metrics and spans.",
+        ("autostate.otel.instrument", "autostate.otel.uninstrument"),
+    ),
     "api/hub": Group(
         "Signals",
         "[The reference](../reference.md#signals) has a table of the signals and their arguments.",
