@@ -26,7 +26,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model shared
-.PHONY: help docs test pytest test-stores versions lint style types format demo bench bench-full bench-stores sharing-scale costs scale structure fuzz clean reliability $(CAMPAIGNS)
+.PHONY: help docs pictures test pytest test-stores versions lint style types format demo bench bench-full bench-stores sharing-scale costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo "make bench-stores  saves on servers, which it starts: docs/stores.md (ARGS='--only valkey')"
 	@echo "make sharing-scale  what shared state costs, and for how many runs: docs/scale.md (ARGS='--only s3')"
 	@echo "make docs   the documentation as a site in build/docs, tried in Chromium if there is one"
+	@echo "make pictures  of terminals, for the documentation: the programs run, and are drawn (NAMES=look)"
 	@echo "make costs  counts of calls, bytes and entries beside what they were (COSTS=20000)"
 	@echo "make scale  the steps of a flush against size and share (ARGS='--size 10000')"
 	@echo "make structure  files on the way of an operation, circles of imports, lines of code"
@@ -135,6 +136,9 @@ $(DOCS): $(STAMP) pyproject.toml
 
 docs: $(DOCS)
 	$(BIN)/python -m docs.site $(ARGS)
+
+pictures: $(STAMP)
+	$(BIN)/python -m docs.site.pictures $(NAMES)
 
 costs: $(STAMP)
 	COSTS=$(COSTS) $(BIN)/python -m pytest -n0 tests/test_costs.py $(ARGS)

@@ -2,6 +2,7 @@
 
     sources.py      the pages as Sphinx reads them, made from the Markdown files of the repository
     reference.py    the pages with the docstrings of all public names
+    pictures.py     pictures of terminals, which `make pictures` draws into `docs/pictures`
     conf.py         the settings of Sphinx
     static/         what is added to the theme
 
