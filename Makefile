@@ -136,6 +136,7 @@ $(DOCS): $(STAMP) pyproject.toml
 
 docs: $(DOCS)
 	$(BIN)/python -m docs.site $(ARGS)
+	WITH_SITE=1 $(BIN)/python -m pytest -n0 tests/site
 
 pictures: $(STAMP)
 	$(BIN)/python -m docs.site.pictures $(NAMES)

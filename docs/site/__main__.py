@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     done: int = build_main(
         [
             *("--builder", "html", "--fail-on-warning", "--nitpicky", "--quiet"),
+            "--write-all",  # each page has the navigation
             *("--conf-dir", settings, "--doctree-dir", str(CACHE)),
             *arguments,
             *(str(SOURCES), str(SITE)),
