@@ -34,7 +34,7 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 Items = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 LOCAL = "local "
-PAUSES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 0.0)
+PAUSES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between attempts to ask for the count while nothing arrives."""
 
 
@@ -90,18 +90,18 @@ class InStepDatasetClient(DatasetClient):
 
         If it does not get known for seconds what has arrived, an item may count twice.
         """
-        pending = 0
-        for pause in PAUSES:
+        pauses = iter(PAUSES)
+        while True:
             outbox = self.outbox() if self._is_used else None
-            standing = outbox and outbox._courier.standing
+            standing = 0 if outbox is None else outbox._courier.standing
             metadata: DatasetMetadata = await self.inner.get_metadata()
             if outbox is None:
-                break
+                return metadata
             pending = len(outbox)
-            if standing is not None and standing == outbox._courier.standing:
-                break  # nothing that the platform counts already is among the pending items
-            await asyncio.sleep(pause)
-        return metadata.model_copy(update={"item_count": metadata.item_count + pending})
+            is_sure = standing is not None and standing == outbox._courier.standing
+            if is_sure or (pause := next(pauses, None)) is None:
+                return metadata.model_copy(update={"item_count": metadata.item_count + pending})
+            await asyncio.sleep(pause)  # what the platform counts already may be pending
 
     async def get_data(self, **options: Any) -> DatasetItemsListPage:
         """Read items, those in the outbox included: they are delivered first."""
