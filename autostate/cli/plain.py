@@ -34,7 +34,12 @@ def as_text(value: Any, *, reveal: bool = False) -> str:
     if type(value) is Secret and not reveal:
         raise CommandError("a secret is kept there: add --reveal to print it")
     made = plain(value, reveal=reveal)
-    return made if isinstance(made, str) else json.dumps(made, ensure_ascii=False)
+    return made if isinstance(made, str) else in_a_line(made)
+
+
+def in_a_line(value: Any, *, reveal: bool = False) -> str:
+    """Give a value as JSON in one line."""
+    return json.dumps(plain(value, reveal=reveal), ensure_ascii=False)
 
 
 def as_json(value: Any) -> str:

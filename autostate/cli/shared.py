@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import Any
 
 import msgspec
 
-from autostate.cli import tables
+from autostate.cli import console, tables
 from autostate.cli.errors import CommandError
 from autostate.cli.values import Fields, Values
 from autostate.errors import AutostateError
@@ -49,7 +48,7 @@ def _read(url: str) -> StoredShared | None:
     try:
         return read_shared(url, Settings.for_store(url))
     except AutostateError as error:
-        sys.stderr.write(f"autostate: the shared state in {url} cannot be read: {error}\n")
+        console.warn(f"the shared state in {url} cannot be read: {error}")
         return None
 
 
@@ -145,18 +144,13 @@ def unpublished(own: str) -> Unpublished | None:
         return look(manager)
 
 
-def check(verb: str, name: str, state: StoredShared) -> None:
-    """Refuse to delete a shared object.
-
-    Raises:
-        CommandError: It is to be deleted.
-    """
-    if verb == "delete":
-        raise CommandError(
-            f"{name!r} in {state.url} is a shared object, which cannot be deleted: a process that "
-            f"knows it may publish at any time. `autostate reset {name}` brings it to nothing; to "
-            "begin everything anew, end all processes that share it, and remove the store"
-        )
+def undeletable(name: str, state: StoredShared) -> CommandError:
+    """Make the error for a shared object that is to be deleted."""
+    return CommandError(
+        f"{name!r} in {state.url} is a shared object, which cannot be deleted: a process that "
+        f"knows it may publish at any time. `autostate reset {name}` brings it to nothing; to "
+        "begin everything anew, end all processes that share it, and remove the store"
+    )
 
 
 def remove(name: str, state: StoredShared) -> None:

@@ -1,17 +1,18 @@
-"""The output of the commands: tables on a terminal, lines with tabs in a pipe."""
+"""The output of the commands: tables on a terminal, lines with tabs in a pipe.
+
+On a terminal `rich` makes tables and values; without it they are plain.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import pprint
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-
-from rich.console import Console
-from rich.pretty import Pretty
-from rich.table import Table
-from rich.text import Text
 
 from autostate.cli.values import Opaque
 from autostate.journal.verifying import size_of
@@ -81,19 +82,46 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         for row in rows:
             sys.stdout.write("\t".join(map(str, row)) + "\n")
         return
+    numbers = [
+        bool(rows) and all(isinstance(row[at], int) for row in rows) for at in range(len(head))
+    ]
+    texts = [[f"{each:,}" if isinstance(each, int) else str(each) for each in row] for row in rows]
+    if not _has_rich():
+        _plain_table(head, texts, numbers)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     made = Table(box=None, header_style="bold", pad_edge=False)
-    for at, name in enumerate(head):
-        number = bool(rows) and all(isinstance(row[at], int) for row in rows)
+    for name, number in zip(head, numbers, strict=True):
         made.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(f"{each:,}" if isinstance(each, int) else str(each)) for each in row))
+    for line in texts:
+        made.add_row(*map(Text, line))
     Console().print(made)
+
+
+def _has_rich() -> bool:
+    if "rich" in sys.modules:
+        return sys.modules["rich"] is not None
+    return importlib.util.find_spec("rich") is not None
+
+
+def _plain_table(head: Sequence[str], rows: list[list[str]], numbers: list[bool]) -> None:
+    """Print rows as they are: a line that is too long is continued by the terminal."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in [list(head), *rows]:
+        cells = zip(row, widths, numbers, strict=True)
+        line = "  ".join(
+            cell.rjust(width) if number else cell.ljust(width) for cell, width, number in cells
+        )
+        sys.stdout.write(f"{line.rstrip()}\n")
 
 
 def say(text: str) -> None:
     """Print for a person; print nothing into a pipe, which gets only rows."""
     if sys.stdout.isatty():
-        Console().print(Text(text), soft_wrap=True)
+        sys.stdout.write(f"{text}\n")
 
 
 def pretty(value: Any, *, whole: bool) -> None:
@@ -106,5 +134,19 @@ def pretty(value: Any, *, whole: bool) -> None:
         return
     terminal = sys.stdout.isatty()
     limit = SHOWN if terminal and not whole else None
+    if not _has_rich():
+        _plain_value(value, limit)
+        return
+    from rich.console import Console
+    from rich.pretty import Pretty
+
     console = Console() if terminal else Console(width=100, no_color=True)
     console.print(Pretty(value, max_length=limit, max_depth=SHOWN), soft_wrap=True)
+
+
+def _plain_value(value: Any, limit: int | None) -> None:
+    width = shutil.get_terminal_size().columns if limit else 100
+    lines = pprint.pformat(value, width=width, depth=SHOWN, sort_dicts=False).splitlines()
+    sys.stdout.write("\n".join(lines[:limit]) + "\n")
+    if limit is not None and len(lines) > limit:
+        sys.stdout.write(f"… and {len(lines) - limit} more lines: --all shows them\n")

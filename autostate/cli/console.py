@@ -1,0 +1,45 @@
+"""What the commands print, ask and warn of."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from autostate.cli import plain
+from autostate.cli.errors import CommandError, UsageError
+
+
+def write(text: str) -> None:
+    """Print a line, or several."""
+    sys.stdout.write(f"{text}\n")
+
+
+def write_json(value: Any) -> None:
+    """Print a value as JSON."""
+    write(plain.as_json(value))
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error."""
+    sys.stderr.write(f"autostate: {text}\n")
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """Ask before something is changed.
+
+    Args:
+        question: The question.
+        yes: Whether the user has answered it already.
+
+    Raises:
+        UsageError: There is nobody to ask.
+        CommandError: The answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nothing was changed: there is no terminal to ask on, so say --yes")
+    sys.stderr.write(f"{question} [y/N]: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise CommandError("nothing was changed")

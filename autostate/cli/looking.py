@@ -1,0 +1,103 @@
+"""The commands that look: ls, show, get, verify."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from autostate.cli import console, plain, shared, tables
+from autostate.cli.choosing import choose
+from autostate.cli.reading import read, value_at
+from autostate.journal.verifying import Verified, verify as verify_records
+from autostate.runtime.opening import open_state
+from autostate.settings import Settings
+from autostate.shared.stored import is_in, verify as verify_shared
+from autostate.signing import Signer
+
+
+def ls(*, url: str | None, program: str | None, as_json: bool) -> None:
+    """List the state objects, and what programs share."""
+    state = read(url, program)
+    rows, shares = tables.object_rows(state), shared.found(state.url)
+    if as_json:
+        there = [shared.as_json(each) for each in shares]
+        console.write_json({**tables.about(state), "objects": rows, "shared": there})
+        return
+    if rows or not any(each.url == state.url for each in shares):
+        tables.say(tables.heading(state))
+        tables.table(tables.COLUMNS, [list(row.values()) for row in rows])
+    shared.show_table(shares)
+
+
+def show(
+    *,
+    name: str,
+    path: list[str],
+    url: str | None,
+    program: str | None,
+    as_json: bool,
+    everything: bool,
+) -> None:
+    """Show a state object, or what is at a path in it."""
+    value = value_at(name, path, url, program)
+    if as_json:
+        console.write_json(value)
+    else:
+        tables.pretty(value, whole=everything)
+
+
+def get(
+    *,
+    name: str,
+    path: list[str],
+    url: str | None,
+    program: str | None,
+    reveal: bool,
+    as_json: bool,
+) -> None:
+    """Print one value for a script."""
+    value = value_at(name, path, url, program)
+    text = plain.as_text(value, reveal=reveal)
+    console.write(plain.in_a_line(value, reveal=reveal) if as_json else text)
+
+
+def verify(*, url: str | None, program: str | None, as_json: bool) -> None:
+    """Check everything that is stored.
+
+    Raises:
+        SystemExit: Something is damaged.
+    """
+    found = [_verified(each) for each in shared.urls(choose(url, program).url)]
+    problems = [problem for each in found for problem in each["problems"]]
+    if as_json:
+        console.write_json({"damaged": bool(problems), "stores": found})
+    else:
+        for each in found:
+            copies = each["copies"]
+            kept = f"; copies of {copies} unreadable records are kept" if copies else ""
+            console.write(
+                f"{each['store']}: {each['records']} records, {each['bytes']} bytes{kept}"
+            )
+    for problem in problems:
+        console.warn(problem)
+    if problems:
+        raise SystemExit(1)
+    if not as_json:
+        console.write("nothing is damaged")
+
+
+def _verified(url: str) -> dict[str, Any]:
+    """Check the state in a store, and what is shared there; tell how much that is."""
+    settings = Settings.for_store(url)
+    with contextlib.closing(open_state(url, settings, readonly=True)) as store:
+        signer = Signer(store.url, lambda: settings.keys)
+        found: list[Verified] = [verify_records(store, signer, timeout=settings.flush_timeout)]
+        if is_in(store, settings.flush_timeout):
+            found.append(verify_shared(store, settings.flush_timeout))
+    return {
+        "store": store.url,
+        "records": sum(each.records for each in found),
+        "bytes": sum(each.bytes for each in found),
+        "copies": sum(each.copies for each in found),
+        "problems": [problem for each in found for problem in each.problems],
+    }

@@ -1,0 +1,217 @@
+"""The commands and their arguments: what `--help` lists, and what completion offers."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, NoReturn
+
+from autostate.cli.errors import UsageError
+
+ABOUT: Final = "Look at the state of a program, change it, back it up."
+
+
+class Argument(NamedTuple):
+    """An argument of a command.
+
+    Attributes:
+        flags: Its flags; or its name, if its place tells which one it is.
+        options: The options of `ArgumentParser.add_argument`.
+        offers: What completion offers for it: "objects", "programs", "files", or nothing.
+    """
+
+    flags: tuple[str, ...]
+    options: dict[str, Any]
+    offers: str = ""
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        name: Its name.
+        module: The module of `autostate.cli` in which its function is; loaded when it is run.
+        help: What it does, in one line.
+        arguments: Its arguments.
+    """
+
+    name: str
+    module: str
+    help: str
+    arguments: tuple[Argument, ...]
+
+    def parser(self) -> argparse.ArgumentParser:
+        """Make the parser of the arguments."""
+        made = _Parser(
+            f"autostate {self.name}",
+            description=self.help,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for each in self.arguments:
+            made.add_argument(*each.flags, **each.options)
+        return made
+
+    def run(self, words: Sequence[str]) -> None:
+        """Parse the arguments, and call the function.
+
+        Raises:
+            UsageError: The arguments are wrong.
+        """
+        found = vars(self.parser().parse_intermixed_args(words))
+        module = importlib.import_module(f"autostate.cli.{self.module}")
+        function: Callable[..., None] = getattr(module, self.name.replace("import", "import_"))
+        function(**found)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, with the next step."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.replace("the following arguments are required", "an argument is missing")
+        raise UsageError(f"{message}. See {self.prog} --help")
+
+
+def _argument(*flags: str, offers: str = "", **options: Any) -> Argument:
+    return Argument(flags, options, offers)
+
+
+def _flag(*flags: str, dest: str, help: str) -> Argument:  # noqa: A002 - as argparse has it
+    return Argument(flags, {"action": "store_true", "dest": dest, "help": help})
+
+
+_NAME: Final = _argument(
+    "name", metavar="NAME", help="the name of the state object", offers="objects"
+)
+_PATH: Final = _argument(
+    *("path",),
+    metavar="PATH",
+    nargs="*",
+    help='a path in it: pages.3.title, or ["pages"][3].title',
+)
+_STORE: Final = (
+    _argument("-u", "--url", metavar="URL", help="the store: its URL, or its file", offers="files"),
+    _argument(
+        *("-p", "--program"),
+        metavar="PROGRAM",
+        help="the program whose store in .autostate/ it is",
+        offers="programs",
+    ),
+)
+_JSON: Final = _flag("--json", dest="as_json", help="print JSON")
+_YES: Final = _flag("-y", "--yes", dest="yes", help="do not ask")
+
+COMMANDS: Final = {
+    each.name: each
+    for each in (
+        Command(
+            *("ls", "looking"),
+            "List the state objects, and what programs share: kind, entries, bytes; who owns them.",
+            (*_STORE, _JSON),
+        ),
+        Command(
+            *("show", "looking"),
+            "Show a state object, or what is at a path in it.",
+            (
+                *(_NAME, _PATH, *_STORE, _JSON),
+                _flag("--all", dest="everything", help="also what is very long"),
+            ),
+        ),
+        Command(
+            *("get", "looking"),
+            "Print one value for a script: a text as it is, all else as JSON; exit code 1 if none.",
+            (
+                *(_NAME, _PATH, *_STORE, _JSON),
+                _flag("--reveal", dest="reveal", help="print what secrets hold"),
+            ),
+        ),
+        Command(
+            *("where", "places"),
+            "Say which store is used here and why, and which ones there are.",
+            (*_STORE, _JSON),
+        ),
+        Command(
+            *("verify", "looking"),
+            "Check everything that is stored; exit code 1 if something is damaged.",
+            (*_STORE, _JSON),
+        ),
+        Command(
+            *("backup", "copies"),
+            "Copy the state into a new file, also while its program runs.",
+            (
+                _argument("file", metavar="FILE", help="the new file", offers="files"),
+                *(*_STORE, _JSON),
+            ),
+        ),
+        Command(
+            *("copy", "copies"),
+            "Copy the state into another store, also while its program runs; compare the copy.",
+            (
+                _argument("source", metavar="SOURCE", help="the store: its URL or file"),
+                _argument("target", metavar="TARGET", help="an empty store, of any kind"),
+                _JSON,
+            ),
+        ),
+        Command(
+            *("log", "past"),
+            "List the commits of the history: number, time, bytes, the objects that they changed.",
+            (*_STORE, _JSON),
+        ),
+        Command(
+            *("restore", "past"),
+            "Go back to a commit of the history, by a new commit.",
+            (
+                _argument(
+                    "--at",
+                    metavar="AT",
+                    required=True,
+                    help="the number of a commit; or a time in UTC, such as 2026-03-01T12:00",
+                ),
+                *(*_STORE, _YES, _JSON),
+            ),
+        ),
+        Command(
+            *("reset", "removing"),
+            "Put a state object back to nothing: the program begins it from its defaults.",
+            (_NAME, *_STORE, _YES, _JSON),
+        ),
+        Command(
+            *("delete", "removing"),
+            "Remove a state object; of one that cannot be read, a copy is kept.",
+            (_NAME, *_STORE, _YES, _JSON),
+        ),
+        Command(
+            *("discard", "removing"),
+            "Give up what a killed process has left for a shared state that is gone.",
+            (*_STORE, _YES, _JSON),
+        ),
+        Command(
+            *("sign", "signatures"),
+            "Sign what is stored with the key that is set, AUTOSTATE_KEY, whoever has written it.",
+            (
+                _flag("--remove", dest="remove", help="remove signatures and encryption instead"),
+                *(*_STORE, _YES, _JSON),
+            ),
+        ),
+    )
+}
+"""The commands by name, in the order of `autostate --help`."""
+
+
+def usage() -> str:
+    """Give what `autostate --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {each.name:<{width}}  {each.help}" for each in COMMANDS.values()]
+    return "\n".join(
+        [
+            "Usage: autostate COMMAND [ARGUMENTS]",
+            "",
+            ABOUT,
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "autostate COMMAND --help tells about one; autostate --version tells the version.",
+        ]
+    )

@@ -1,0 +1,133 @@
+"""What `--json` prints for each command, errors of arguments, and the list of commands."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import autostate
+from autostate.cli.parser import COMMANDS
+from tests.cli.test_commands import call, told
+
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
+KEY: Final = "a-secret-of-the-user"
+DOCS: Final = Path(__file__).parent.parent.parent / "docs" / "commands.md"
+
+
+def printed(*arguments: str) -> Any:
+    """The JSON that a command prints."""
+    return json.loads(told(*arguments, "--json"))
+
+
+@pytest.fixture
+def crawl(isolated: Path) -> str:
+    """The URL of a state with a history of two commits."""
+    url = f"sqlite:///{isolated}/.autostate/crawl.db"
+    with autostate.open(url, history=10, debounce=1000):
+        progress = autostate.PersistedDict("progress", page=1, name="first")
+        autostate.flush()
+        progress["page"] = 2
+    return url
+
+
+def test_what_reads(crawl: str) -> None:
+    """Each command has its keys."""
+    assert printed("get", "progress", "name") == "first"
+    found = printed("where")
+    assert (found["store"], found["problem"], found["shared"]) == (
+        "sqlite:///.autostate/crawl.db",
+        *(None, []),
+    )
+    assert found["stores"][0] | {"bytes": 0} == {
+        "program": "crawl",
+        "store": ".autostate/crawl.db",
+        "objects": 1,
+        "bytes": 0,
+        "owner": "none",
+    }
+    found = printed("verify")
+    assert (found["damaged"], found["stores"][0]["problems"]) == (False, [])
+    assert [each["number"] for each in printed("log")] == [1, 2]
+
+
+def test_what_writes(crawl: str, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the URL of what was made."""
+    made = f"sqlite:///{isolated}/copy.db"
+    told_of = {"store": made, "own": True, "shared": False, "key_file": None, "left_out": []}
+    assert printed("backup", "copy.db") == told_of
+    there = f"sqlite:///{isolated}/other.db"
+    assert printed("copy", "copy.db", "other.db") == told_of | {"store": there}
+    chosen = "sqlite:///.autostate/crawl.db"
+    assert printed("restore", "--at", "1", "-y") == {"store": chosen, "commit": 3}
+    done = {"store": chosen, "name": "progress", "shared": False}
+    assert printed("reset", "progress", "-y") == done | {"done": "reset"}
+    monkeypatch.setenv("AUTOSTATE_KEY", KEY)
+    found = printed("sign", "-y", "-u", "copy.db")
+    assert (found["store"], found["left"], found["records"] > 0) == (made, [], True)
+
+
+def test_damage_is_in_the_json(crawl: str) -> None:
+    """And on standard error, and in the exit code."""
+    path = Path(".autostate/crawl.db")
+    data = path.read_bytes()
+    at = data.rindex(b"progress")
+    path.write_bytes(data[:at] + b"progresS" + data[at + 8 :])
+    done = call("verify", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["damaged"]
+    problems = found["stores"][0]["problems"]
+    assert [f"autostate: {each}" for each in problems] == done.stderr.splitlines()
+
+
+def test_nothing_is_here(isolated: Path) -> None:
+    """`where` says so, in both forms."""
+    assert "holds no store" in printed("where")["problem"]
+    assert "holds no store" in told("where")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["lss"], "there is no command 'lss'; did you mean ls?"),
+        (["get"], "an argument is missing: NAME"),
+        (["ls", "--jsn"], "unrecognized arguments: --jsn"),
+        (["restore"], "an argument is missing: --at"),
+        (["ls", "-u"], "expected one argument"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else " ".join(each),
+)
+def test_wrong_arguments(isolated: Path, arguments: list[str], problem: str) -> None:
+    """One sentence with the next step, and exit code 2."""
+    done = call(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("autostate: ")
+    assert problem in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert re.search(r"See autostate .*--help", done.stderr)
+
+
+def test_options_may_stand_anywhere(crawl: str) -> None:
+    """Between the words of a path, too; a negative number is no option."""
+    with autostate.open(crawl):
+        autostate.PersistedDict("progress")["list"] = [1, 2, 3]
+    assert told("get", "progress", "-u", ".autostate/crawl.db", "list", "-1") == "3\n"
+
+
+def test_the_page_of_the_commands() -> None:
+    """It names each command, and what each prints as JSON."""
+    text = DOCS.read_text()
+    overview, as_json = text.partition("## JSON")[::2]
+    as_json = as_json.partition("\n## ")[0]
+    listed = told("--help")
+    for name in COMMANDS:
+        assert f"`autostate {name}" in overview, name
+        assert f"`{name}`" in as_json, name
+        assert f"\n  {name} " in listed, name
+        helped = told(name, "--help")
+        assert f"usage: autostate {name}" in helped
