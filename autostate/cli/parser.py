@@ -187,6 +187,22 @@ COMMANDS: Final = {
             (*_STORE, _YES, _JSON),
         ),
         Command(
+            *("set", "setting"),
+            "Set a value in a state object, which keeps its type; refused beside a live owner.",
+            (
+                _NAME,
+                _argument("path", metavar="PATH", help='the path to it, as for get; "" for all'),
+                _argument("value", metavar="VALUE", help="a text as it is, all else as JSON"),
+                _argument(
+                    "--as",
+                    dest="way",
+                    choices=["json", "python", "text"],
+                    help="how VALUE is written, if it is to have a type of its own",
+                ),
+                *(*_STORE, _JSON),
+            ),
+        ),
+        Command(
             *("sign", "signatures"),
             "Sign what is stored with the key that is set, AUTOSTATE_KEY, whoever has written it.",
             (

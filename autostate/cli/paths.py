@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from autostate.cli.errors import CommandError
@@ -16,7 +16,8 @@ _STEP: Final = re.compile(
       | \.? (?P<name> [^.\[]+ )""",
     re.VERBOSE,
 )
-_MISSING: Final = object()
+MISSING: Final = object()
+"""What stands for a value or a key that is not there."""
 
 
 def parsed(paths: Sequence[str]) -> list[Any]:
@@ -50,7 +51,7 @@ def follow(name: str, value: Any, steps: Sequence[Any]) -> Any:
     path = name
     for step in steps:
         value = _inside(value, step)
-        if value is _MISSING:
+        if value is MISSING:
             raise CommandError(f"there is no {step!r} in {path}")
         path += f"[{step!r}]"
     return value
@@ -65,31 +66,42 @@ def _literal(text: str) -> Any:
 
 def _inside(value: Any, step: Any) -> Any:
     if isinstance(value, Fields):
-        return value.fields.get(step, _MISSING)
+        return value.fields.get(step, MISSING)
     if isinstance(value, dict):
         return _entry(value, step)
     if isinstance(value, (list, tuple, deque)):
-        index = _number(step)
+        index = number(step)
         if index is not None and -len(value) <= index < len(value):
             return value[index]
-    return _MISSING
+    return MISSING
 
 
 def _entry(entries: dict[Any, Any], step: Any) -> Any:
-    """Give the entry under a key; a text also stands for a key that is shown like the text."""
+    key = key_in(entries, step)
+    return MISSING if key is MISSING else entries[key]
+
+
+def key_in(entries: Collection[Any], step: Any) -> Any:
+    """Give the key that a step means: a text also stands for one that is shown like the text."""
     try:
         if step in entries:
-            return entries[step]
+            return step
     except TypeError:  # the step cannot be a key
-        return _MISSING
+        return MISSING
     if not isinstance(step, str):
-        return _MISSING
-    return next(
-        (value for key, value in entries.items() if step in (str(key), repr(key))), _MISSING
-    )
+        return MISSING
+    return next((key for key in entries if step in (str(key), repr(key))), MISSING)
 
 
-def _number(step: Any) -> int | None:
+def extended(path: str, key: Any, *, of_object: bool = False) -> str:
+    """Give the path to what is under a key, as messages write it."""
+    if of_object:
+        return f"{path}.{key}"
+    return f'{path}["{key}"]' if isinstance(key, str) else f"{path}[{key!r}]"
+
+
+def number(step: Any) -> int | None:
+    """Give the index that a step means; None if it means none."""
     try:
         return int(step)
     except (TypeError, ValueError):

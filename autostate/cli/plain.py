@@ -42,6 +42,12 @@ def in_a_line(value: Any, *, reveal: bool = False) -> str:
     return json.dumps(plain(value, reveal=reveal), ensure_ascii=False)
 
 
+def short(value: Any, most: int = 100) -> str:
+    """Give a value as JSON in one line, which is cut if it is long."""
+    text = in_a_line(value)
+    return text if len(text) <= most else f"{text[: most - 1]}{_CUT}"
+
+
 def as_json(value: Any) -> str:
     """Give a value as JSON, for a person too."""
     return json.dumps(plain(value), ensure_ascii=False, indent=2)

@@ -94,6 +94,10 @@ class Values:
         """Rebuild a key or a member, which can be hashed whatever its class is."""
         return _hashable(self._value(json))
 
+    def shown_key(self, key: Any) -> Any:
+        """Give what a key or member of a node is shown as."""
+        return self._key(key)
+
     def of(self, name: str) -> Any:
         """Give the content of a state object.
 

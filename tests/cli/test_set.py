@@ -1,0 +1,312 @@
+"""`autostate set`: one value, of the type that it had, in a state that no live process owns."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import autostate
+from autostate.cli.errors import CommandError, UsageError
+from autostate.cli.parser import COMMANDS
+from autostate.errors import CorruptStateError
+from autostate.runtime.stored_state import read_state
+from tests.cli.test_commands import call, job, told  # noqa: F401 - a fixture
+from tests.programs import run
+
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
+URL: Final = "sqlite:///crawl.db"
+PROGRAM: Final = """
+import collections, dataclasses, datetime, decimal, enum, pathlib, uuid, autostate
+
+class Color(enum.Enum):
+    RED = "red"
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    near: list
+
+@autostate.persisted
+class Shop:
+    page: int = 1
+    seen: set = set()
+
+with autostate.open("sqlite:///crawl.db"):
+    shop = Shop()
+    shop.page = 3
+    point = Point(1, [2])
+    d = autostate.PersistedDict("d", n=1, f=1.5, yes=True, none=None, text="7", raw=b"x")
+    d.update(when=datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), day=datetime.date(2026, 1, 2))
+    d.update(time=datetime.time(1), lasts=datetime.timedelta(1), money=decimal.Decimal("1.10"))
+    d.update(id=uuid.UUID(int=1), path=pathlib.PurePosixPath("a"), nan=float("nan"), z=1j)
+    d.update(list=[1, [2, 3]], tuple=(1, {2}), set={1}, deque=collections.deque([1], 2))
+    d.update(counter=collections.Counter(a=1), ordered=collections.OrderedDict(b=1, a=2))
+    d.update(factory=collections.defaultdict(list, x=[1]))
+    d["big"] = dict.fromkeys(map(str, range(300)), 0)
+    d.update({3: "three", (1, 2): "pair"}, point=point, same=point, color=Color.RED, shop=shop)
+    d.update(ints={1: {"a": 1}}, itself=d, secret=autostate.pickled(object))
+    autostate.PersistedDeque("last", [1, 2, 3], maxlen=2)
+    autostate.PersistedSet("seen", [1, "a"])
+    autostate.PersistedCounter("hits")["a"] += 2
+    autostate.PersistedList("rows", [1, 2])
+    autostate.proxy("total", Point(1, [2]))
+    for item in autostate.resume("loop", [1, 2, 3]):
+        break
+"""
+LATER: Final = """
+    shop, d = Shop(), autostate.PersistedDict("d")
+    last, total = autostate.PersistedDeque("last", maxlen=2), autostate.proxy("total", None)
+    seen, hits = autostate.PersistedSet("seen"), autostate.PersistedCounter("hits")
+    print(d["tuple"], d["point"] is d["same"], d["shop"] is shop, type(d["factory"]).__name__)
+    for value in (d["n"], d["when"], d["same"], d["big"]["7"], d[7], d["deque"]):
+        print(repr(value))
+    print(d["new"], [*last], seen, hits, autostate.PersistedList("rows"))
+    print(total.x, shop.page, d["ints"])
+"""
+CHANGED: Final = {
+    ("d", "n", "-7"): "-7",
+    ("d", "f", "2"): "2.0",
+    ("d", "yes", "false"): "False",
+    ("d", "none", "[1]"): "[1]",
+    ("d", "text", "8"): "'8'",
+    ("d", "raw", "AAE="): r"b'\x00\x01'",
+    (
+        "d",
+        "when",
+        "2026-05-06T07:08",
+    ): "datetime.datetime(2026, 5, 6, 7, 8, tzinfo=datetime.timezone.utc)",
+    ("d", "day", "2026-05-06"): "datetime.date(2026, 5, 6)",
+    ("d", "time", "07:08"): "datetime.time(7, 8)",
+    ("d", "lasts", "90"): "datetime.timedelta(seconds=90)",
+    ("d", "money", "2.50"): "Decimal('2.50')",
+    (
+        "d",
+        "id",
+        "{00000000-0000-0000-0000-000000000002}",
+    ): f"UUID('{'0' * 8}-0000-0000-0000-{'2':>012}')",
+    ("d", "path", "b/c"): "PurePosixPath('b/c')",
+    ("d", "nan", "inf"): "inf",
+    ("d", "z", "1+2j"): "(1+2j)",
+    ("d", "list.1.0", "5"): "5",
+    ("d", "tuple.0", "9"): "9",
+    ("d", "tuple", "[1, 2]"): "(1, 2)",
+    ("d", "set", "[4]"): "{4}",
+    ("d", "deque", "[4, 5]"): "deque([4, 5], maxlen=2)",
+    ("d", "deque.0", "6"): "6",
+    ("d", "counter.a", "3"): "3",
+    ("d", "counter.b", "1"): "1",
+    ("d", "factory.x.0", "8"): "8",
+    ("d", "big.7", "1"): "1",
+    ("d", "3", "drei"): "'drei'",
+    ("d", "[(1, 2)]", "Paar"): "'Paar'",
+    ("d", "point.x", "44"): "44",
+    ("d", "same", '{"near": [1]}'): "Point(x=44, near=[1])",
+    ("d", "ints[1]", '{"a": 2, "b": 3}'): "{'a': 2, 'b': 3}",
+    ("d", "itself.new", "text"): "'text'",
+    ("d", "[7]", "1"): "1",
+    ("Shop", "page", "8"): "8",
+    ("last", "1", "9"): "9",
+    ("seen", "", "[5]"): "{5}",
+    ("hits", "a", "5"): "5",
+    ("rows", "", "[7, 8, 9]"): "[7, 8, 9]",
+    ("rows", "-1", "4"): "4",
+    ("total", "x", "3"): "3",
+}
+"""What is set, and what the program has then."""
+
+REFUSED: Final = {
+    ("d", "n", "1.5"): "the value is an int, and 1.5 is not: --as json",
+    ("d", "n", "x"): "'x' is no JSON",
+    ("d", "yes", "1"): "the value is true or false",
+    ("d", "day", "yesterday"): "is a date, as 2026-03-01, and 'yesterday' is none",
+    ("d", "raw", "?"): "is bytes, as base64",
+    ("d", "color", "BLUE"): "is a enum, which only its program can make",
+    ("d", "secret", "x"): "is a pickled, which only its program can make",
+    ("d", "secret.x", "x"): "there is no 'x' in d[\"secret\"]",
+    ("d", "deque", "[1, 2, 3]"): "a deque of at most 2 items, not 3",
+    ("d", "set", "[[1]]"): "of which lists and dicts cannot be members",
+    ("d", "set.1", "1"): 'd["set"] is a set, whose members have no places',
+    ("d", "n.x", "1"): "there is no 'x' in d[\"n\"]",
+    ("d", "missing.x", "1"): 'there is nothing in d["missing"]: set that first',
+    ("d", "point.y", "1"): "d[\"point\"] has no stored field 'y'. It has: x, near",
+    ("d", "point", '{"y": 1}'): "the value is a Point, whose fields are x, near: not y",
+    ("d", "ints.2", "1"): "are no texts: write one in brackets, such as [1]",
+    ("d", "list.7", "1"): "there is no '7' in d[\"list\"], which has 2 items",
+    ("rows", "", '{"a": 1}'): "the value is a list, and {'a': 1} is not",
+    ("loop", "position", "1"): "`autostate reset loop` lets the loop begin anew",
+    ("nothing", "x", "1"): "holds no state object 'nothing'",
+}
+
+
+def set_(*words: str) -> None:
+    """Run the command here."""
+    COMMANDS["set"].run([*words, "--url", "crawl.db"])
+
+
+@pytest.fixture
+def crawl(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state of a program that has ended, with values of many types."""
+    monkeypatch.setattr("autostate.codec.registry._ignoring", True)  # as in a command
+    assert run(PROGRAM).returncode == 0
+    return isolated
+
+
+def test_a_value_keeps_its_type(crawl: Path) -> None:
+    """Also inside what is nested, at several places, or the content of a whole state object."""
+    for words in CHANGED:
+        set_(*words)
+    done = run(PROGRAM.partition("    shop = Shop()")[0] + LATER)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "(1, 2) False True defaultdict",
+        "-7",
+        "datetime.datetime(2026, 5, 6, 7, 8, tzinfo=datetime.timezone.utc)",
+        "Point(x=44, near=[1])",
+        "1",
+        "1",
+        "deque([6, 5], maxlen=2)",
+        "text [2, 9] {5} Counter({'a': 5}) [7, 8, 4]",
+        "3 8 {1: {'a': 2, 'b': 3}}",
+    ]
+
+
+def test_each_value_is_shown(crawl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As what it has become."""
+    from autostate.cli.paths import follow, parsed
+    from autostate.cli.values import Values
+
+    for (name, path, value), shown in CHANGED.items():
+        set_(name, path, value)
+        found = follow(name, Values(read_state(URL)).of(name), parsed([path]))
+        assert repr(found) == shown, path
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == 'd["n"] is -7 (was 1)'
+    assert said[-1] == "total.x is 3 (was 1)"
+
+
+def test_what_does_not_fit_changes_nothing(crawl: Path) -> None:
+    """The error says what is there, or what to write."""
+    before = Path("crawl.db").read_bytes()
+    for words, problem in REFUSED.items():
+        with pytest.raises(CommandError) as caught:
+            set_(*words)
+        assert problem in str(caught.value), words
+    with pytest.raises(UsageError, match="invalid choice"):
+        set_("d", "n", "1", "--as", "yaml")
+    assert Path("crawl.db").read_bytes() == before
+
+
+def test_another_type_is_said(crawl: Path) -> None:
+    """As JSON, as a literal of Python, or as a text."""
+    set_("d", "n", "[1, null]", "--as", "json")
+    set_("d", "f", "(1, {'a'})", "--as", "python")
+    set_("d", "yes", "7", "--as", "text")
+    set_("d", "color", "7", "--as", "json")
+    with pytest.raises(CommandError, match="is no literal of Python"):
+        set_("d", "n", "print()", "--as", "python")
+    with pytest.raises(CommandError, match="is a set, and cannot become another kind"):
+        set_("seen", "", '{"a": 1}', "--as", "json")
+    shown = PROGRAM.partition("    shop = Shop()")[0] + "    d = autostate.PersistedDict('d')\n"
+    done = run(f"{shown}    print(d['n'], d['f'], repr(d['yes']), d['color'])")
+    assert done.stdout == "[1, None] (1, {'a'}) '7' 7\n"
+
+
+def test_json(crawl: Path) -> None:
+    """What was there, and what is now."""
+    found = json.loads(told("set", "d", "list.0", "5", "-u", "crawl.db", "--json"))
+    url = f"sqlite:///{crawl}/crawl.db"
+    place = {"store": url, "name": "d", "path": 'd["list"][0]'}
+    assert found | {"store": url} == place | {"was": 1, "is": 5, "added": False}
+
+
+def test_beside_live_and_killed_owners(job: subprocess.Popen[str]) -> None:  # noqa: F811
+    """Refused while the program lives; then it goes on from the value."""
+    done = call("set", "progress", "page", "1")
+    assert (done.returncode, done.stdout) == (75, "")
+    assert f"the state belongs to process {job.pid} (job.py)" in done.stderr
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert told("set", "progress", "page", "1").startswith('progress["page"] is 1 (was ')
+    with autostate.open("sqlite:///.autostate/job.db"):
+        assert autostate.PersistedDict("progress") == {"page": 1}
+
+
+FENCED: Final = """
+import sys, autostate
+with autostate.open("sqlite:///rows.db"):
+    rows = autostate.PersistedList("rows", [1, 2])
+    autostate.flush()
+    print("saved", flush=True)
+    sys.stdin.readline()
+    try:
+        rows.append(3)
+        autostate.flush()
+    except autostate.FencedError:
+        print("fenced", flush=True)
+"""
+TAKES_OVER: Final = """
+import autostate
+with autostate.open("sqlite:///rows.db", takeover=True):
+    autostate.PersistedList("rows").append(5)
+"""
+
+
+def test_who_held_the_state_is_fenced(isolated: Path) -> None:
+    """A process that was taken over from saves nothing over the value, and is in nobody's way."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FENCED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "saved\n"
+        assert run(TAKES_OVER).returncode == 0
+        told("set", "rows", "0", "7", "-u", "rows.db")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "fenced\n"
+        process.kill()
+    assert told("get", "rows", "-u", "rows.db") == "[7, 2, 5]\n"
+
+
+def test_a_damaged_state(crawl: Path) -> None:
+    """It is told, and left as it is."""
+    data = Path("crawl.db").read_bytes()
+    at = data.index(b'"$timedelta"')
+    Path("crawl.db").write_bytes(data[:at] + b'"$timedeltA"' + data[at + 12 :])
+    before = Path("crawl.db").read_bytes()
+    with pytest.raises(CorruptStateError, match="is damaged"):
+        set_("d", "n", "2")
+    assert Path("crawl.db").read_bytes() == before
+
+
+def test_a_history_has_a_commit_of_it(isolated: Path) -> None:
+    """So that it can be undone."""
+    with autostate.open("sqlite:///h.db", history=10):
+        autostate.PersistedDict("progress", page=1)
+    told("set", "progress", "page", "2", "-u", "h.db")
+    assert [each.objects for each in autostate.history("sqlite:///h.db")][-1] == ("progress",)
+    told("restore", "--at", "1", "-y", "-u", "h.db")
+    assert told("get", "progress", "page", "-u", "h.db") == "1\n"
+
+
+def test_a_signed_state_stays_signed(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the key that is set."""
+    monkeypatch.setenv("AUTOSTATE_KEY", "a-secret-of-the-user")
+    with autostate.open("sqlite:///s.db"):
+        autostate.PersistedDict("progress", page=1)
+    told("set", "progress", "page", "2", "-u", "s.db")
+    assert told("get", "progress", "page", "-u", "s.db") == "2\n"
+    assert told("verify", "-u", "s.db")
+    monkeypatch.delenv("AUTOSTATE_KEY")
+    assert "is signed" in call("set", "progress", "page", "3", "-u", "s.db").stderr
