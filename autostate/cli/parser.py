@@ -159,6 +159,30 @@ COMMANDS: Final = {
             (*_STORE, _JSON),
         ),
         Command(
+            *("diff", "diff"),
+            "Tell what differs between two states, or points of the history, by entry.",
+            (
+                _argument(
+                    *("a",),
+                    metavar="A",
+                    help="a URL or file, or . for the store here; @3 or @2026-03-01T12:00 after it "
+                    "is a commit of its history",
+                    offers="files",
+                ),
+                _argument(
+                    *("b",),
+                    metavar="B",
+                    nargs="?",
+                    default=".",
+                    help="the other one; by default .",
+                    offers="files",
+                ),
+                _flag("--all", dest="everything", help="also what is beyond two hundred"),
+                _flag("--exit-code", dest="exit_code", help="end with 1 if they differ"),
+                *(*_STORE, _JSON),
+            ),
+        ),
+        Command(
             *("restore", "past"),
             "Go back to a commit of the history, by a new commit.",
             (

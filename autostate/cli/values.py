@@ -46,12 +46,18 @@ class Fields:
 class Opaque:
     """A value of which only a description can be shown.
 
+    Args:
+        text: The description.
+        content: The stored JSON, which tells two such values apart.
+
     Attributes:
         text: The description.
+        content: The stored JSON.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, content: Any = None) -> None:
         self.text: str = text
+        self.content: Any = content
 
     def __repr__(self) -> str:
         return self.text
@@ -152,7 +158,7 @@ class Values:
         if kind == "ref":
             return self._node(content)
         if kind == "pickled":
-            return Opaque("<pickled>")
+            return Opaque("<pickled>", content)
         if kind == "unknown":
             return self._of_unknown_class(*content)
         return dict(content) if isinstance(content, dict) else content
@@ -164,7 +170,7 @@ class Values:
             return Fields.of_class(name, fields if isinstance(fields, dict) else {"value": fields})
         if tag == "$enum":
             return Opaque(f"{name.rpartition(':')[2]}.{content[1]}")
-        return Opaque(f"<{name}>")
+        return Opaque(f"<{name}>", json)
 
 
 def _hashable(value: Any) -> Any:
