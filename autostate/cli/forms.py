@@ -89,7 +89,7 @@ class Content:
             self.metadata, found = form["$defaultdict"]
         elif kind == "object":
             _, found = form["$object"]
-        elif kind in {"set", "counter", "ordereddict"}:
+        elif kind not in {"dict", "list", "proxy", "shared_object"}:
             found = form[f"${kind}"]
         self._found = found
         self._kind = kind

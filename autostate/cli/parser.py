@@ -101,6 +101,21 @@ _STORE: Final = (
 )
 _JSON: Final = _flag("--json", dest="as_json", help="print JSON")
 _YES: Final = _flag("-y", "--yes", dest="yes", help="do not ask")
+_FOREIGN: Final = (
+    _argument(
+        *("-f", "--format"),
+        dest="form",
+        choices=["json", "use_state", "shelve", "sqlitedict", "pickle"],
+        default="json",
+        help="the format; json by default, which loses nothing",
+    ),
+    _argument(
+        *("--table",),
+        metavar="TABLE",
+        default="unnamed",
+        help="the table of a SqliteDict",
+    ),
+)
 
 COMMANDS: Final = {
     each.name: each
@@ -222,6 +237,44 @@ COMMANDS: Final = {
                     dest="way",
                     choices=["json", "python", "text"],
                     help="how VALUE is written, if it is to have a type of its own",
+                ),
+                *(*_STORE, _JSON),
+            ),
+        ),
+        Command(
+            *("export", "exporting"),
+            "Write state objects into a file: JSON, or a format of another library.",
+            (
+                _argument("file", metavar="FILE", help="the new file; - prints", offers="files"),
+                _argument(
+                    *("names",),
+                    metavar="NAME",
+                    nargs="*",
+                    help="the state objects; by default all",
+                    offers="objects",
+                ),
+                *_FOREIGN,
+                _argument("--at", metavar="AT", help="as of a commit of the history, or of a time"),
+                *(*_STORE, _JSON),
+            ),
+        ),
+        Command(
+            *("import", "importing"),
+            "Make state objects of a file: JSON, or a format of another library.",
+            (
+                _argument("file", metavar="FILE", help="the file; - reads", offers="files"),
+                _argument(
+                    *("name",),
+                    metavar="NAME",
+                    nargs="?",
+                    help="the state object; by default as the file is called",
+                ),
+                *_FOREIGN,
+                _flag("--replace", dest="replace", help="replace state objects that are there"),
+                _flag(
+                    "--unsafe-pickle",
+                    dest="trusted",
+                    help="read pickles, whose writers can run any code here",
                 ),
                 *(*_STORE, _JSON),
             ),

@@ -1,0 +1,100 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from autostate.cli import console, document, exchange, points
+from autostate.cli.choosing import choose
+from autostate.cli.errors import CommandError, UsageError
+from autostate.cli.past import point
+from autostate.cli.values import Values, check_name
+from autostate.files import ALONE
+from autostate.runtime.stored_state import StoredState
+from autostate.stores.sqlite_file import publish
+
+STDOUT: Final = "-"
+
+
+def export(
+    *,
+    file: str,
+    names: list[str],
+    form: str,
+    table: str,
+    at: str | None,
+    url: str | None,
+    program: str | None,
+    as_json: bool,
+) -> None:
+    """Write state objects into a file of another format."""
+    chosen = points.Point(choose(url, program).url, None if at is None else point(at))
+    state = chosen.state()
+    for name in names:
+        check_name(state, name)
+    names = names or list(state.roots)
+    if form == "json":
+        _put(file, document.make(state, names))
+    else:
+        if len(names) != 1:
+            raise UsageError(
+                f"a file of the format {form} holds one state object: name it after the file"
+            )
+        _write(file, state, names[0], form, table)
+    if as_json and file != STDOUT:
+        told = {"store": str(chosen), "file": file, "format": form, "objects": names}
+        console.write_json(told)
+    elif file != STDOUT:
+        console.write(f"exported into {file}: {', '.join(names)}")
+
+
+def _write(file: str, state: StoredState, name: str, form: str, table: str) -> None:
+    if form == "use_state":
+        _put(file, exchange.record(Values(state).of(name), name))
+        return
+    if file == STDOUT:
+        raise UsageError(f"the format {form} is no text: name a file")
+    value: Any = exchange.Exact(state).checked(name)
+    if form == "shelve":
+        _make(file, lambda path: exchange.write_shelf(path, value, name))
+    elif form == "sqlitedict":
+        _make(file, lambda path: exchange.write_sqlitedict(path, value, name, table))
+    else:
+        _make(file, lambda path: exchange.write_pickle(path, value))
+
+
+def _put(file: str, data: bytes) -> None:
+    if file == STDOUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        return
+    _make(file, lambda path: path.write_bytes(data))
+
+
+def _make(file: str, write: Callable[[Path], object]) -> None:
+    """Make a file, or the files of a shelf, for this user alone; overwrite nothing."""
+    target = Path(file).absolute()
+    if target.exists():
+        raise FileExistsError(f"{file} is there already, and was left: name another file")
+    if not target.parent.is_dir():
+        raise CommandError(f"there is no folder {target.parent}: make it first")
+    folder = target.with_name(f"{target.name}.new-{secrets.token_hex(8)}")
+    folder.mkdir(mode=0o700)
+    try:
+        write(folder / target.name)
+        made = sorted(folder.iterdir())
+        for each in made:
+            if (target.parent / each.name).exists():
+                raise FileExistsError(
+                    f"{target.parent / each.name} is there already, and was left: name another file"
+                )
+        for each in made:
+            each.chmod(ALONE)
+            publish(each, target.parent / each.name)
+    finally:
+        shutil.rmtree(folder)
