@@ -60,8 +60,8 @@ def compared(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Difference]:
 
 def _texts(each: Difference) -> tuple[str, str]:
     """Give the values before and after; nothing for none."""
-    old = "" if each.kind == "added" else plain.in_a_line(each.old)
-    return old, "" if each.kind == "removed" else plain.in_a_line(each.new)
+    old = "" if each.kind == "added" else plain.printable(plain.in_a_line(each.old))
+    return old, "" if each.kind == "removed" else plain.printable(plain.in_a_line(each.new))
 
 
 def _show(found: list[Difference], most: int | None) -> None:

@@ -142,6 +142,17 @@ COMMANDS: Final = {
             ),
         ),
         Command(
+            *("watch", "watch"),
+            "Show the state live: entries, rates, bytes, the last changes; q or Ctrl-C ends.",
+            (
+                _argument(
+                    "--interval", metavar="SECONDS", help="seconds between two looks; 1 by default"
+                ),
+                _argument("--count", metavar="N", help="end after so many looks"),
+                *(*_STORE, _JSON),
+            ),
+        ),
+        Command(
             *("where", "places"),
             "Say which store is used here and why, and which ones there are.",
             (*_STORE, _JSON),

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
+from autostate.cli import plain
 from autostate.cli.errors import CommandError
 from autostate.cli.values import Fields
 
@@ -97,7 +98,8 @@ def extended(path: str, key: Any, *, of_object: bool = False) -> str:
     """Give the path to what is under a key, as messages write it."""
     if of_object:
         return f"{path}.{key}"
-    return f'{path}["{key}"]' if isinstance(key, str) else f"{path}[{key!r}]"
+    shown = plain.in_a_line(key) if isinstance(key, str) else repr(key)
+    return f"{path}[{plain.printable(shown)}]"
 
 
 def number(step: Any) -> int | None:

@@ -42,6 +42,15 @@ def in_a_line(value: Any, *, reveal: bool = False) -> str:
     return json.dumps(plain(value, reveal=reveal), ensure_ascii=False)
 
 
+def printable(text: str) -> str:
+    """Escape what would move the cursor of a terminal, or break a line."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def short(value: Any, most: int = 100) -> str:
     """Give a value as JSON in one line, which is cut if it is long."""
     text = in_a_line(value)

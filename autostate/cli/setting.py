@@ -58,8 +58,8 @@ def set(  # noqa: A001 - the name of the command
         told = {"store": chosen, "name": name, "path": edit.path, "was": edit.was, "is": edit.new}
         console.write_json(told | {"added": edit.is_new})
         return
-    was = "" if edit.is_new else f" (was {plain.short(edit.was)})"
-    console.write(f"{edit.path} is {plain.short(edit.new)}{was}")
+    was = "" if edit.is_new else f" (was {plain.printable(plain.short(edit.was))})"
+    console.write(f"{edit.path} is {plain.printable(plain.short(edit.new))}{was}")
 
 
 def _new(nodes: dict[int, NodeState], text: str, way: str | None, old: Any) -> Any:
