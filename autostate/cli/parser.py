@@ -158,6 +158,11 @@ COMMANDS: Final = {
             (*_STORE, _JSON),
         ),
         Command(
+            *("doctor", "doctor"),
+            "Say why a state is not where it is expected, and what may lose it.",
+            (*_STORE, _JSON),
+        ),
+        Command(
             *("verify", "looking"),
             "Check everything that is stored; exit code 1 if something is damaged.",
             (*_STORE, _JSON),
