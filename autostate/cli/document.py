@@ -38,13 +38,18 @@ _NO_EXPORT: Final = {
 }
 
 
-def make(state: StoredState, names: list[str]) -> bytes:
+def make(state: StoredState, names: list[str], *, reveal: bool = False) -> bytes:
     """Make the document of some state objects.
+
+    Args:
+        state: The state.
+        names: The state objects.
+        reveal: Write what secrets hold.
 
     Raises:
         CommandError: Something in them has no form in a document.
     """
-    return _Document(state, names).made()
+    return _Document(state, names, reveal=reveal).made()
 
 
 class _Document:
@@ -53,9 +58,11 @@ class _Document:
     Args:
         state: The state.
         names: The state objects.
+        reveal: Write what secrets hold.
     """
 
-    def __init__(self, state: StoredState, names: list[str]) -> None:
+    def __init__(self, state: StoredState, names: list[str], *, reveal: bool) -> None:
+        self._reveal = reveal
         self._nodes = state.nodes
         self._roots = {name: state.roots[name] for name in names}
         self._forms: dict[int, Any] = {}
@@ -81,6 +88,8 @@ class _Document:
             if node.name is not None and node.name not in self._roots:
                 raise CommandError(f"{name} refers to {node.name}: export that, too")
             self._forms[at] = form_of(node)
+            if not self._reveal and _holds_secrets(self._forms[at]):
+                raise CommandError(f"{name} holds secrets: --reveal writes what they hold")
             found = [*references(self._forms[at])]
             self._counts.update(found)
             left += found
@@ -132,6 +141,19 @@ class _Document:
         if len(json) == 1 and type(at := json.get("$ref")) is int:
             return json if at in numbered else self._filled(self._forms[at], numbered)
         return {key: self._filled(item, numbered) for key, item in json.items()}
+
+
+def _holds_secrets(json: Any) -> bool:
+    left = [json]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if "$secret" in value and is_tagged(value):
+                return True
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return False
 
 
 def _marked(node: NodeState, form: Any) -> Any:

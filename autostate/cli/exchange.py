@@ -19,6 +19,7 @@ from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.paths import extended
 from autostate.cli.values import Fields, Opaque, Values
 from autostate.codec import jsonable
+from autostate.codec.secret import Secret
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported
 from autostate.errors import AutostateError
@@ -29,16 +30,22 @@ FORMATS: Final = ("json", "use_state", "shelve", "sqlitedict", "pickle")
 TABLE: Final = "unnamed"
 """The table of a SqliteDict without a name."""
 _TIMEOUT: Final = 60.0
+_HIDDEN: Final = "it is a secret: --reveal writes what it holds"
 
 
-def record(value: Any, name: str) -> bytes:
+def record(value: Any, name: str, *, reveal: bool) -> bytes:
     """Give a state object as the record that `Actor.use_state` keeps.
+
+    Args:
+        value: Its content.
+        name: Its name.
+        reveal: Write what secrets hold.
 
     Raises:
         CommandError: It is no dict, or JavaScript would not read a value of it as the same one.
     """
     try:
-        made = _Record(None).plain(value)
+        made = _Record(reveal=reveal).plain(value)
     except Unsupported as problem:
         raise CommandError(f"{name}{problem.path}: {problem.problem}") from None
     if not isinstance(made, dict):
@@ -47,7 +54,22 @@ def record(value: Any, name: str) -> bytes:
 
 
 class _Record(_Export):
-    """An export of a value that was rebuilt without the classes of its program."""
+    """An export of a value that was rebuilt without the classes of its program.
+
+    Args:
+        reveal: Write what secrets hold.
+    """
+
+    def __init__(self, *, reveal: bool) -> None:
+        super().__init__(None)
+        self._reveal = reveal
+
+    def plain(self, value: Any) -> Any:
+        if type(value) is Secret:
+            if not self._reveal:
+                raise Unsupported(_HIDDEN)
+            value = value.reveal()
+        return super().plain(value)
 
     def _container(self, value: Any) -> dict[str, Any] | list[Any] | None:
         if isinstance(value, Fields):
@@ -63,17 +85,19 @@ class _Record(_Export):
 class Exact(Values):
     """The values of a stored state, of their own types: for files that other programs read."""
 
-    def checked(self, name: str) -> Any:
+    def checked(self, name: str, *, reveal: bool) -> Any:
         """Give the content of a state object.
+
+        Args:
+            name: Its name.
+            reveal: Also if there are secrets in it.
 
         Raises:
             CommandError: There are objects in it that only its program can make.
         """
         value = self.of(name)
-        for path, problem in _unknown_in(value, name):
-            raise CommandError(
-                f"{path} is {problem}, which only its program can make: export it as json"
-            )
+        for path, problem in _problems_in(value, name, reveal=reveal):
+            raise CommandError(f"{path}: {problem}")
         return value
 
     def _container(self, node_id: int, node: NodeState, content: Any) -> Any:
@@ -102,15 +126,16 @@ class Exact(Values):
         return super()._make(kind, content)
 
 
-def _unknown_in(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Find what stands for objects of classes that are not known here."""
+def _problems_in(value: Any, path: str, *, reveal: bool) -> Iterator[tuple[str, str]]:
+    """Find secrets, and what stands for objects of classes that are not known here."""
     left, seen = deque([(path, value)]), set[int]()
     while left:
         path, value = left.popleft()
-        if isinstance(value, Fields):
-            yield path, f"an object of the class {type(value).__name__}"
-        elif isinstance(value, Opaque):
-            yield path, value.text
+        if type(value) is Secret and not reveal:
+            yield path, _HIDDEN
+        elif isinstance(value, Fields | Opaque):
+            shown = value.text if isinstance(value, Opaque) else type(value).__name__
+            yield path, f"{shown} is an object that only its program can make: export it as json"
         elif id(value) not in seen:
             seen.add(id(value))
             if isinstance(value, dict):

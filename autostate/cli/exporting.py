@@ -28,6 +28,7 @@ def export(
     form: str,
     table: str,
     at: str | None,
+    reveal: bool,
     url: str | None,
     program: str | None,
     as_json: bool,
@@ -39,13 +40,13 @@ def export(
         check_name(state, name)
     names = names or list(state.roots)
     if form == "json":
-        _put(file, document.make(state, names))
+        _put(file, document.make(state, names, reveal=reveal))
     else:
         if len(names) != 1:
             raise UsageError(
                 f"a file of the format {form} holds one state object: name it after the file"
             )
-        _write(file, state, names[0], form, table)
+        _write(file, state, names[0], (form, table), reveal=reveal)
     if as_json and file != STDOUT:
         told = {"store": str(chosen), "file": file, "format": form, "objects": names}
         console.write_json(told)
@@ -53,13 +54,16 @@ def export(
         console.write(f"exported into {file}: {', '.join(names)}")
 
 
-def _write(file: str, state: StoredState, name: str, form: str, table: str) -> None:
+def _write(
+    file: str, state: StoredState, name: str, kind: tuple[str, str], *, reveal: bool
+) -> None:
+    form, table = kind
     if form == "use_state":
-        _put(file, exchange.record(Values(state).of(name), name))
+        _put(file, exchange.record(Values(state).of(name), name, reveal=reveal))
         return
     if file == STDOUT:
         raise UsageError(f"the format {form} is no text: name a file")
-    value: Any = exchange.Exact(state).checked(name)
+    value: Any = exchange.Exact(state).checked(name, reveal=reveal)
     if form == "shelve":
         _make(file, lambda path: exchange.write_shelf(path, value, name))
     elif form == "sqlitedict":

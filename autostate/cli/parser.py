@@ -271,6 +271,7 @@ COMMANDS: Final = {
                 ),
                 *_FOREIGN,
                 _argument("--at", metavar="AT", help="as of a commit of the history, or of a time"),
+                _flag("--reveal", dest="reveal", help="write what secrets hold"),
                 *(*_STORE, _JSON),
             ),
         ),

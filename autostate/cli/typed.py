@@ -86,6 +86,8 @@ class Typed:
             except (ValueError, RecursionError):
                 return text
         tag = _tag(old) if isinstance(old, dict) and is_tagged(old) else ""
+        if tag == "$secret":
+            return {tag: self._hidden(text, old[tag])}
         if type(old) is str or tag in _READ:
             return self._like(text, old, "the value")
         if type(old) is float or tag == "$float":
@@ -101,6 +103,16 @@ class Typed:
                 f"{_OTHER_TYPE}"
             ) from None
         return self._like(given, old, "the value")
+
+    def _hidden(self, text: str, old: Any) -> Any:
+        """Give what a secret holds; no message quotes it."""
+        try:
+            return self.like(text, old)
+        except CommandError:
+            raise CommandError(
+                f"the value is a secret, of another type than what was given: {_OTHER_TYPE}, which "
+                "is no secret then"
+            ) from None
 
     def _resolved(self, old: Any) -> Any:
         while isinstance(old, dict) and len(old) == 1 and "$ref" in old:

@@ -371,8 +371,8 @@ def test_no_pickle_runs_without_consent(isolated: Path) -> None:
 def test_what_has_no_form(crawl: Path) -> None:
     """Is an error before a file is made."""
     for words, problem in (
-        (["x", "d", "-f", "pickle"], r'd\["point"\] is an object of the class Point, which only'),
-        (["x", "seen", "-f", "pickle"], "a member of seen is Color.RED"),
+        (["x", "d", "-f", "pickle"], r'd\["point"\]: Point is an object that only its program'),
+        (["x", "seen", "-f", "pickle"], "a member of seen: Color.RED is an object"),
         (["x", "rows", "-f", "shelve"], "rows is no dict, and a shelf is one"),
         (["x", "-f", "pickle"], "holds one state object"),
         (["-", "hits", "-f", "pickle"], "is no text: name a file"),
@@ -394,6 +394,24 @@ def test_what_has_no_form(crawl: Path) -> None:
     with pytest.raises(FileExistsError, match="is there already, and was left"):
         export("x", "hits")
     assert Path("x").read_text() == "mine"
+
+
+def test_secrets_are_not_exported(isolated: Path) -> None:
+    """In no format, unless they are to be revealed."""
+    with autostate.open("sqlite:///crawl.db"):
+        autostate.PersistedDict("login", token=autostate.Secret("s3cr3t"))
+        autostate.PersistedDict("deep", a=[{"b": autostate.Secret(7)}])
+    for form in ("json", "use_state", "shelve", "sqlitedict", "pickle"):
+        with pytest.raises(CommandError, match="--reveal writes what"):
+            export("x", "login", "-f", form)
+        assert not Path("x").exists()
+        export(f"x{form}", "login", "-f", form, "--reveal")
+    assert json.loads(Path("xuse_state").read_text()) == {"token": "s3cr3t"}
+    with pytest.raises(CommandError, match=r'deep\["a"\]\[0\]\["b"\]: it is a secret'):
+        export("x", "deep", "-f", "pickle")
+    import_("xjson")
+    with autostate.open("sqlite:///new.db"):
+        assert autostate.PersistedDict("login") == {"token": autostate.Secret("s3cr3t")}
 
 
 def test_beside_live_and_killed_owners(job: subprocess.Popen[str]) -> None:  # noqa: F811

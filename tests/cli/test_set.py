@@ -218,6 +218,23 @@ def test_another_type_is_said(crawl: Path) -> None:
     assert done.stdout == "[1, None] (1, {'a'}) '7' 7\n"
 
 
+def test_secrets_stay_secrets(isolated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And no message quotes them."""
+    with autostate.open(URL):
+        autostate.PersistedDict("d", token=autostate.Secret("old"), pin=autostate.Secret(1234))
+    set_("d", "token", "n3w")
+    set_("d", "pin", "4321")
+    with pytest.raises(CommandError, match="is a secret, of another type") as caught:
+        set_("d", "pin", "p1n")
+    assert "p1n" not in str(caught.value)
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == 'd["token"] is "**********" (was "**********")'
+    assert not {"n3w", "old", "4321"} & {*said.replace('"', " ").split()}
+    with autostate.open(URL):
+        d = autostate.PersistedDict("d")
+        assert (d["token"], d["pin"]) == (autostate.Secret("n3w"), autostate.Secret(4321))
+
+
 def test_json(crawl: Path) -> None:
     """What was there, and what is now."""
     found = json.loads(told("set", "d", "list.0", "5", "-u", "crawl.db", "--json"))
