@@ -10,7 +10,7 @@ from typing import Final, NoReturn
 from autostate import __version__
 from autostate.cli.console import warn, write
 from autostate.cli.errors import CommandError, UsageError
-from autostate.cli.parser import COMMANDS, usage
+from autostate.cli.parser import COMMANDS, COMPLETE, usage
 from autostate.codec.registry import ignore_classes
 from autostate.depth import MOST_LEVELS
 from autostate.errors import AutostateError, StateInUseError
@@ -54,6 +54,10 @@ def _run(words: list[str]) -> None:
         write(usage())
     elif name == "--version":
         write(__version__)
+    elif name == COMPLETE:
+        from autostate.cli.completion import complete
+
+        complete(rest)
     elif name in COMMANDS:
         COMMANDS[name].run(rest)
     else:

@@ -304,9 +304,25 @@ COMMANDS: Final = {
                 *(*_STORE, _YES, _JSON),
             ),
         ),
+        Command(
+            *("completion", "completion"),
+            "Print the script that lets a shell complete commands and names.",
+            (
+                _argument(
+                    *("shell",),
+                    metavar="SHELL",
+                    choices=["bash", "zsh", "fish"],
+                    help="bash, zsh or fish",
+                ),
+            ),
+        ),
     )
 }
 """The commands by name, in the order of `autostate --help`."""
+
+
+COMPLETE: Final = "_complete"
+"""What the scripts of shells call, with the words so far."""
 
 
 def usage() -> str:
