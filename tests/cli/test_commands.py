@@ -567,11 +567,6 @@ def test_the_history_is_listed_and_restored(crawl: Path) -> None:
     assert "neither the number of a commit nor a time" in " ".join(refused.stderr.split())
 
 
-def test_the_version() -> None:
-    """Of the library."""
-    assert told("--version") == f"{autostate.__version__}\n"
-
-
 def test_without_rich(crawl: Path) -> None:
     """Tables and values are plain, and short on a terminal all the same."""
     for arguments in (["ls"], ["show", "crawl", "big"]):
@@ -583,23 +578,3 @@ def test_without_rich(crawl: Path) -> None:
             assert rows[4][:3] == ["crawl", "dict", "22"]
         elif "big" in arguments:
             assert seen.splitlines()[-1] == "… and 900 more lines: --all shows them"
-
-
-def test_the_library_does_not_load_the_commands() -> None:
-    """Nor what they need."""
-    code = (
-        "import autostate.containers, sys; sys.exit({'argparse', 'rich'} & {*sys.modules} != set())"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_entry_point_is_there() -> None:
-    """`autostate` and `python -m autostate` are the same."""
-    import tomllib
-
-    project = tomllib.loads((Path(__file__).parent.parent.parent / "pyproject.toml").read_text())
-    assert project["project"]["scripts"] == {"autostate": "autostate.cli:main"}
-    for arguments in ([], ["--help"]):
-        done = call(*arguments)
-        assert done.returncode in {0, 2}
-        assert "Usage: autostate " in done.stdout + done.stderr
