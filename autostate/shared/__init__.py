@@ -3,6 +3,7 @@
     classes.py      SharedCounter, SharedSet and SharedDict, with what keeps their objects
     home.py         where the shared objects of a process live, and when they are published
     confirmed.py    changes that are published when the program's own state has them
+    resuming.py     what a killed process has left, while the shared state does not answer
     unpublished.py  what a killed process has left for a shared state, and giving it up
     counter.py, set.py, dict.py, container.py
                     the containers

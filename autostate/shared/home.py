@@ -48,6 +48,7 @@ from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
 from autostate.shared.readonly import ReadOnlyHandle
 from autostate.shared.refresher import Refresher
 from autostate.shared.replica import Replica, Shared
+from autostate.shared.resuming import Resuming
 from autostate.shared.unpublished import NAME
 from autostate.stores import file_of, open_store
 from autostate.stores.keyed import keyed
@@ -393,8 +394,18 @@ def attach(cls: type[Any], name: str, options: Options) -> Any:
 
 def resume(manager: StateManager) -> None:
     """Publish what a former process has left in its own state; see `manager.resumers`."""
+
+    def attempt() -> Callable[[float | None], None]:
+        found = home(manager)
+        found.resume(manager)
+        return found.flush
+
     try:
-        home(manager).resume(manager)
+        attempt()
+    except StoreUnavailableError as error:
+        logger.warning("changes to the shared state are not published yet: %s", error)
+        url = manager.shared_url()
+        Resuming(manager, url, manager.shared_settings(url), attempt)
     except (AutostateError, ValueError) as error:
         logger.warning("changes to the shared state are not published: %s", error)
 

@@ -291,3 +291,59 @@ def test_a_write_is_later_than_what_a_former_process_has_left() -> None:
     last = SharedDict[str, str]("last")
     last.refresh()
     assert last == {"k": "later"}
+
+
+UNREACHED: Final = """
+    from autostate.shared import resuming
+    signal.alarm(30)
+    resuming.FIRST_PAUSE = 0.01
+    left = [StoreUnavailableError("locked")] * {times}
+    open_store = home.open_store
+
+    def opened(*given, **how):
+        if left:
+            raise left.pop()
+        return open_store(*given, **how)
+
+    def is_published():
+        return [len(each.outbox) for each in home.home()._live()] == [0]
+
+    home.open_store = opened
+    progress = PersistedDict("progress", page=0)
+"""
+
+
+RAISES: Final = """
+    try:
+        {call}
+    except autostate.FlushError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "body"),
+    [
+        (2, RAISES.format(call="autostate.flush()") + "    autostate.flush()"),
+        (2, RAISES.format(call="asyncio.run(autostate.durable())") + "    autostate.flush()"),
+        (5, "    while left or not home.homes or not is_published(): os.sched_yield()"),
+    ],
+    ids=["flush", "durable", "thread"],
+)
+def test_a_shared_state_that_cannot_be_opened_yet_is_tried_again(times: int, body: str) -> None:
+    """A flush says so, and does not return as if all were published."""
+    killed()
+    told = run(UNREACHED.format(times=times) + body + "\n    kill()", status=-signal.SIGKILL)
+    assert told.count("not published yet: locked") == 1
+    assert ("could not be published: locked" in told) is (times == 2)
+    assert hits_now()["page"] == 1
+
+
+def test_what_cannot_be_published_at_the_end_stays() -> None:
+    """For the next process, and with a warning."""
+    killed()
+    told = run(UNREACHED.format(times="1_000"))
+    assert "it stays in the program's own state, for the next process" in told
+    assert hits_now()["page"] == 0
+    run("PersistedDict('progress')")
+    assert hits_now()["page"] == 1
