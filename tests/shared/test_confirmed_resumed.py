@@ -209,7 +209,7 @@ def test_values_that_this_program_cannot_merge_are_published() -> None:
     assert best == {"price": 5}
 
 
-def test_values_that_no_program_could_show_are_not_published() -> None:
+def test_values_that_no_program_could_show_are_refused() -> None:
     """A key whose values are merged once, and once not: this program is told, and no other."""
     run(
         """
@@ -223,12 +223,10 @@ def test_values_that_no_program_could_show_are_not_published() -> None:
     told = run(
         """
         progress = PersistedDict("progress")
-        Confirmed.deliver, deliver = kill, Confirmed.deliver
         try:
             SharedDict("best")["price"] = 6
         except autostate.StateTypeError as error:
             print(error)
-        Confirmed.deliver = deliver
         """
     )
     assert "pass the same merge= to SharedDict in both" in told

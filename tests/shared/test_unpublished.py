@@ -49,7 +49,12 @@ def test_what_this_process_publishes_is_not_given_up() -> None:
     killed()
     told = run(
         """
-        Confirmed.deliver = kill
+        from autostate.delivery.destination import UnreachedError
+
+        def deliver(*_):
+            raise UnreachedError("later")
+
+        Confirmed.deliver = deliver
         hits = SharedCounter("hits")
         progress = PersistedDict("progress")
         try:
