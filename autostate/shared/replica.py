@@ -41,6 +41,9 @@ __all__ = ["Replica", "Shared"]
 
 LONGEST_WAIT: Final = 30.0
 """Seconds that a refresh may take."""
+METERED_AGE: Final = 10.0
+"""Seconds for which a reading is good enough for another object, where each lineage is a request
+that is paid for: so often do others publish there. Several objects are mostly made in a row."""
 
 
 class Replica:
@@ -67,6 +70,7 @@ class Replica:
         self.is_refreshed: bool = False
         self.last_error: Callable[[], Exception | None] = lambda: None
         self._fetched_at: float = -math.inf
+        self._read_at = self._read_until = -math.inf
         self.wake: Callable[[], None] = lambda: None
         self.tracker: Tracker = Tracker(wake=lambda: None)
         self.tracker.lock = self.lock
@@ -170,16 +174,23 @@ class Replica:
                 if isinstance(kind, DictKind):
                     kind.check_merges_as(name, known.kind)
                 return known.container
-        began = time.monotonic()
-        reading = self._read(None)
+        if not self._is_fresh():
+            self._read(None)
         with self.lock:
             self.tracker.note_loop()
-            if name not in self.objects:
+            if name not in self.objects and self._reading is not None:
                 made = Shared(self, name, kind)
-                made.container, made.read_at = make(made), began
-                self._fill(made, reading)
+                made.container, made.read_at = make(made), self._read_at
+                self._fill(made, self._reading)
                 self.objects[name] = made
             return self.objects[name].container
+
+    def _is_fresh(self) -> bool:
+        """Tell whether an object that is made now needs no reading."""
+        store = self._store
+        if self._reading is None or not store.metered or (store.atomic and store.conditional):
+            return False
+        return time.monotonic() - self._read_until < METERED_AGE  # it may have taken long
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -234,9 +245,12 @@ class Replica:
     def _read(self, timeout: float | None) -> Reading:
         end = Deadline.after(LONGEST_WAIT if timeout is None else timeout)
         for pause in self._patience.pauses():
+            began = time.monotonic()
             reading = self.shelf.read(timeout)
             with self.lock:
                 if self._accept(reading):
+                    self._read_at = max(self._read_at, began)
+                    self._read_until = time.monotonic()
                     return reading
             if end.left() <= pause:
                 raise StoreUnavailableError(
