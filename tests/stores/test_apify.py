@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -17,7 +18,7 @@ from autostate import hub
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.journal.head import BELL
 from autostate.stores import Store, open_store
-from autostate.stores.apify_platform import ApifyStore
+from autostate.stores.apify_platform import AT_ONCE, ApifyStore
 from autostate.testing import KeyValueStore, LocalPlatform
 from autostate.testing.wire import Request, Response
 from tests.conformance import store_kit
@@ -354,3 +355,50 @@ def test_missing_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_platform_conforms(platform: LocalPlatform, url: str, check: store_kit.Check) -> None:
     """The store over HTTP keeps every promise of a store."""
     check(lambda: open_store(url))
+
+
+def test_many_records_are_read_at_the_same_time(
+    platform: LocalPlatform, store: Store, remote: KeyValueStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order, whichever is missing; and a few are, for which one connection has to do."""
+    keys = [f"key-{number:02}" for number in range(1 + 3 * AT_ONCE)]
+    store.write({key: key.encode() for key in keys if key != "key-05"})
+    expected = [None if key == "key-05" else key.encode() for key in keys]
+    together = threading.Barrier(AT_ONCE)
+    answer, threads = platform._answer, set()
+
+    def serve(request: Request) -> Response:
+        threads.add(threading.get_ident())
+        if not request.path.endswith("key-00"):  # the first one finds the store
+            together.wait(30.0)
+        return answer(request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "_answer", serve)
+        assert [*store.read_many(keys)] == expected
+    assert len(threads) == 1 + AT_ONCE
+    assert [*store.read_many(keys)] == expected, "on the same connections"
+    assert [*store.read_many(keys[:3])] == expected[:3]
+    assert [*store.read_many([])] == []
+
+
+def test_a_reading_of_many_records_may_fail_or_be_left(
+    platform: LocalPlatform, store: Store, remote: KeyValueStore
+) -> None:
+    """Where it is; the store goes on, and leaves no thread behind."""
+    keys = [f"key-{number:02}" for number in range(20)]
+    store.write(dict.fromkeys(keys, b"{}"))
+    fault = platform.traffic.fault("GET", "*/key-10", status=500, times=3)
+    found = store.read_many(keys)
+    assert [next(found) for _ in range(10)] == [b"{}"] * 10
+    with pytest.raises(StoreUnavailableError, match="500"):
+        next(found)
+    assert fault.hits == 3
+    left = store.read_many(keys)
+    assert next(left) == b"{}"
+    left.close()  # type: ignore[attr-defined]
+    begun = store.read_many(keys)
+    assert [next(begun), next(begun)] == [b"{}"] * 2
+    store.close()
+    with pytest.raises(StoreError, match="is closed"):
+        list(begun)
