@@ -15,6 +15,8 @@ How each end comes to save, exactly once:
   locks that its own thread may hold. Why the handler has to end the process: only the main
   thread may change a signal's action. The handler runs when the main thread next executes Python
   code: if that is deep in a C call, the process ends when the call returns, as with any handler.)
+  Process 1 of a container cannot end by a signal: it ends with the exit code that a shell would
+  give. Else it would go on, with nothing to save what it changes.
 - *A handler that was there before* is called right after the flush thread was told of the kill: it
   may need the whole grace period for an orderly end, and may not manage one.
 - *A signal that the process sends to itself*: `signal_hook` saves before it is sent. A program with
@@ -270,6 +272,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     elif not keepers or _watcher is None or not _watcher.is_alive():
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+        if os.getpid() == 1:  # of a container: the default action does nothing to it
+            os._exit(128 + number)
     else:
         _arrived.put(number)
 
