@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from sphinx.domains.python import PyObject
 from sphinx.roles import XRefRole
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -33,6 +34,7 @@ myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 4  # the same names as on GitHub
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -108,5 +110,8 @@ def _indent(line: str) -> int:
 def setup(app: Sphinx) -> None:
     """Connect what is defined here."""
     app.add_role("name-or-code", _name_or_code)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"  # as the docstrings call them
     app.connect("missing-reference", _resolve)
     app.connect("autodoc-process-docstring", _mark_code, priority=400)  # before napoleon

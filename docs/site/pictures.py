@@ -143,7 +143,7 @@ def _look() -> None:
         (folder / "crawl.py").write_text(PROGRAM)
         output_of([sys.executable, "crawl.py"], folder)
         shown = ""
-        for arguments in (["ls"], ["show", "total"], ["get", "prices", "product 3"], ["verify"]):
+        for arguments in (["ls"], ["show", "total"], ["get", "prices", "product 3"], ["doctor"]):
             shown += f"$ autostate {' '.join(a if ' ' not in a else repr(a) for a in arguments)}\n"
             shown += output_of([sys.executable, "-m", "autostate", *arguments], folder)
         shown = shown.replace(str(folder), "/home/me/shop")

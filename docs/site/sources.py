@@ -180,12 +180,12 @@ def sections(index: str) -> dict[str, list[str]]:
 
 
 def _trees(index: str, last: list[str]) -> str:
-    """Give the navigation: a tree for each section of docs/index.md, the last with more pages."""
+    """Give the navigation: a tree for each section of docs/index.md, and one of the last pages."""
     listed = [
         (title, [place(path).removesuffix(".md") for path in paths])
         for title, paths in sections(index).items()
     ]
-    listed[-1][1].extend(last)
+    listed.append(("Every public name", last))
     return "\n".join(
         f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n" + "\n".join(pages) + "\n```\n"
         for title, pages in listed
