@@ -97,7 +97,10 @@ def _raise_first(errors: list[Exception]) -> None:
 
 def _durable() -> list[StateManager | Beside]:
     """Give all that `flush` makes durable: states first, then what follows from them."""
-    return [*_affected(), *_beside()]
+    states = live()
+    if states and len(states) == len(lifecycle.keepers):  # mostly; a flush makes few calls
+        return [*states]
+    return [*(states or [current_manager()]), *_beside()]
 
 
 def _beside() -> list[Beside]:
