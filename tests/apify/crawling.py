@@ -87,7 +87,11 @@ async def work(pages):
     await asyncio.gather(*(loop() for _ in range(AT_ONCE)))
 """
 
-QUICK = {"AUTOSTATE_MAX_DELAY": "0.2", "AUTOSTATE_DEBOUNCE": "0.1"}
+QUICK = {
+    "AUTOSTATE_MAX_DELAY": "0.2",
+    "AUTOSTATE_DEBOUNCE": "0.1",
+    "CRAWLEE_MAX_USED_CPU_RATIO": "1",  # Crawlee 1.8 begins no page on a busy machine
+}
 
 
 def program(folder: Path, body: str, *, pages: int = 60, at_once: int = 1) -> list[str]:
