@@ -11,7 +11,7 @@ known any more. Those of writers whose names outlast their processes are kept be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -42,23 +42,30 @@ KindOf = Callable[[str, str], Kind]
 """Gives the kind of an object, from its name and the name of its kind."""
 
 
-def is_due(base: Base, count: int, now: float, interval: float) -> bool:
+def is_due(
+    base: Base, lineages: Collection[LineKey], now: float, interval: float, youth: float = 0.0
+) -> bool:
     """Tell whether there are so many lineages that a fold is due.
 
     While a fold is under way all writers wait, and each publishes again afterwards. It is for those
-    that are past. So writers that went on last time do not count, twice over; and until it is known
-    how many these are, folds are rare.
+    that are past. So writers that went on last time do not count, twice over; nor do those that
+    have begun just now, where a fold takes long, since many may begin together. And until it is
+    known how many live, folds are rare.
 
     Args:
         base: The base.
-        count: The lineages.
+        lineages: The lineages.
         now: The time of day in seconds.
         interval: The least seconds between two folds, unless there are very many lineages.
+        youth: Seconds for which a writer that has begun lives, as far as anybody knows. Clocks that
+            differ make folds more frequent.
     """
     many = MANY + 2 * base.went_on
-    return count > MOST * many or (
-        count > many and not base.folded_at <= now < base.folded_at + interval
-    )
+    if len(lineages) > MOST * many:
+        return True
+    if len(lineages) <= many or base.folded_at <= now < base.folded_at + interval:
+        return False
+    return sum(abs(now - key.began) >= youth for key in lineages) > many
 
 
 def fold(

@@ -7,8 +7,9 @@ listing in several pages has them first.
 
 A PUT whose outcome is unknown may arrive late, and would overwrite a later one under the same key.
 So after it the writer takes another key, with the next TRY. Of the keys of a writer in a generation
-the largest (EPOCH, TRY) counts; the others hold less. The EPOCH is that of the state from which the
-writer publishes, so that a process that was replaced counts no longer.
+the largest (EPOCH, TRY) counts; the others hold less. The first TRY tells when the writer has
+begun, so that a listing tells which writers may be past. The EPOCH is that of the state from which
+the writer publishes, so that a process that was replaced counts no longer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from autostate.journal.record import open_record, seal
 from autostate.shared.kinds import Entries
 
 LINES: Final = "0-"
+_FIRST: Final = 1_577_836_800
+"""The beginning of 2020, in seconds since 1970."""
+_TRIES: Final = 1_000
 _KEY: Final = re.compile(r"0-([0-9]{8,})-([0-9a-z]{1,32})-([0-9]{8,})-([0-9]{4,})")
 
 
@@ -34,7 +38,7 @@ class LineKey(NamedTuple):
         generation: The generation; the first is 1.
         writer: The name of the writer.
         epoch: Which incarnation of the writer wrote it.
-        attempt: Raised after an unknown outcome.
+        attempt: Raised after an unknown outcome, from `first_attempt` on.
     """
 
     generation: int
@@ -43,9 +47,19 @@ class LineKey(NamedTuple):
     attempt: int
 
     @property
+    def began(self) -> int:
+        """The time of day at which the writer has begun, by its own clock."""
+        return _FIRST + self.attempt // _TRIES
+
+    @property
     def text(self) -> str:
         """The key of the record."""
         return f"{LINES}{self.generation:08}-{self.writer}-{self.epoch:08}-{self.attempt:04}"
+
+
+def first_attempt(now: float) -> int:
+    """Give the first attempt of a writer that begins at a time of day."""
+    return max(int(now) - _FIRST, 0) * _TRIES
 
 
 class Line(Struct):

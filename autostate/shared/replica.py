@@ -22,6 +22,7 @@ from autostate.shared.held import Held, Target
 from autostate.shared.inherited import Inherited, with_lines
 from autostate.shared.keys import kind_named
 from autostate.shared.kinds import DictKind, Entries, Kind, merge_into
+from autostate.shared.line import LineKey
 from autostate.shared.object import Shared
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
 from autostate.shared.patience import Patience
@@ -77,6 +78,7 @@ class Replica:
         self.confirmed: Callable[[], Confirmed | None] = lambda: None
         self._clock = HybridClock(now)
         self._store = store
+        self._has_single_lineages: bool = not (store.atomic and store.conditional)
         self._reading: Reading | None = None
         self._refreshing = threading.Lock()
         self._patience = Patience(is_metered=store.metered)
@@ -187,8 +189,7 @@ class Replica:
 
     def _is_fresh(self) -> bool:
         """Tell whether an object that is made now needs no reading."""
-        store = self._store
-        if self._reading is None or not store.metered or (store.atomic and store.conditional):
+        if self._reading is None or not (self._store.metered and self._has_single_lineages):
             return False
         return time.monotonic() - self._read_until < METERED_AGE  # it may have taken long
 
@@ -379,7 +380,7 @@ class Replica:
                 time.sleep(pause)
         reading = self._reading
         is_large = size > fold.LARGE
-        if is_large or (reading is not None and self._is_due(reading.base, len(reading.lines))):
+        if is_large or (reading is not None and self._is_due(reading.base, reading.lines)):
             with contextlib.suppress(StoreUnavailableError):
                 self.fold_if_due(is_large=is_large, timeout=max(end.left(), 0.001))
 
@@ -388,13 +389,14 @@ class Replica:
         found = self.shelf.survey(timeout)
         with self.lock:
             self._follow(found)
-        if found.is_folding or not (is_large or self._is_due(found.base, found.lineages)):
+        if found.is_folding or not (is_large or self._is_due(found.base, found.keys)):
             return False
         return self._fold(timeout)
 
-    def _is_due(self, base: Base, lineages: int) -> bool:
+    def _is_due(self, base: Base, lineages: Collection[LineKey]) -> bool:
         interval = fold.METERED_INTERVAL if self._store.metered else fold.INTERVAL
-        return fold.is_due(base, lineages, self._clock.now(), interval)
+        youth = interval if self._has_single_lineages else 0.0
+        return fold.is_due(base, lineages, self._clock.now(), interval, youth)
 
     def _fold(self, timeout: float | None) -> bool:
         try:

@@ -124,14 +124,19 @@ class Survey(NamedTuple):
     Attributes:
         base: What was folded.
         generation: The generation that is open.
-        lineages: How many later generations have.
+        keys: The lineages of later generations.
         seconds: How long it took.
     """
 
     base: Base
     generation: int
-    lineages: int
+    keys: tuple[LineKey, ...]
     seconds: float = 0.0
+
+    @property
+    def lineages(self) -> int:
+        """How many lineages later generations have."""
+        return len(self.keys)
 
     @property
     def is_folding(self) -> bool:
@@ -357,8 +362,8 @@ class Shelf:
         else:
             keys = self.store.list("", timeout=timeout)
             base = self._base_of(_version(keys), timeout)
-        lineages = len(_later(base, keys))
-        return Survey(base, _open_generation(base, keys), lineages, time.monotonic() - began)
+        later = tuple(_later(base, keys))
+        return Survey(base, _open_generation(base, keys), later, time.monotonic() - began)
 
     def _read(self, timeout: float | None) -> Reading | None:
         """Read once; None: a lineage has gone meanwhile."""

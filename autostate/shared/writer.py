@@ -29,7 +29,7 @@ from typing import NamedTuple
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.shared.clock import HybridClock
 from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into, own_kept
-from autostate.shared.line import Line, LineKey
+from autostate.shared.line import Line, LineKey, first_attempt
 from autostate.shared.shelf import Base, ClosedError, Reading, Shelf
 
 KindOf = Callable[[str, str], Kind]
@@ -97,7 +97,8 @@ class Writer:
         self._lock = lock
         self._epoch = epoch
         self._outlasts = id is not None
-        self._tries = 0
+        self._first = first_attempt(clock.now())
+        self._tries = self._first
         self._former: list[str] = []  # keys with less in them
         self._flying: str | None = None  # the key of a publication whose outcome is not noted
         self._arrived: Line | None = None  # what is acknowledged, and not noted everywhere
@@ -289,7 +290,7 @@ class Writer:
     def _begin(self, generation: int) -> None:
         self.generation = generation
         self.sent = 0
-        self._tries = 0
+        self._tries = self._first
         self._former, self._flying = [], None
 
     def _check(self) -> None:

@@ -58,7 +58,16 @@ _WRITER: Final = (
     "_flying",
     "_arrived",
 )
-_NOT_KEPT: Final = {"_shelf", "_kind_of", "_clock", "_lock", "_publishing", "accept", "held"}
+_NOT_KEPT: Final = {
+    "_shelf",
+    "_kind_of",
+    "_clock",
+    "_lock",
+    "_publishing",
+    "_first",
+    "accept",
+    "held",
+}
 
 
 def _view(reading: Reading) -> dict[str, Any]:

@@ -79,6 +79,43 @@ def test_living_writers_fold_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == {"page": 400}
 
 
+def test_writers_that_begin_together_are_no_reason_to_fold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They live, as far as anybody knows."""
+    monkeypatch.setattr(folding, "MANY", 4)
+    writers = Writers(STORES["one by one"])
+    writers.now = 2e9
+    replicas = [writers.new() for _ in range(40)]
+
+    def publish() -> int:
+        for replica in replicas:
+            writers.open(replica, "hits", COUNTER)
+            replica.objects["hits"].write({"page": 1})
+            replica.flush(5.0)
+        return replicas[0].shelf.survey().base.through
+
+    assert publish() == publish() == 0
+    writers.now += folding.INTERVAL
+    assert publish() == 1
+
+
+@pytest.mark.parametrize("skew", [-1e5, 1e5])
+def test_writers_whose_clocks_differ_are_taken_for_old(
+    skew: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would fold for those of a clock that is far ahead."""
+    monkeypatch.setattr(folding, "MANY", 4)
+    writers = Writers(STORES["one by one"])
+    for clock in (2e9 + skew, 2e9):
+        writers.now = clock
+        for _ in range(5):
+            replica = writers.new()
+            writers.open(replica, "hits", COUNTER)[0].write({"page": 1})
+            replica.flush(5.0)
+    assert writers.new().shelf.survey().base.through == 1
+
+
 def test_very_many_writers_at_once_let_a_fold_be_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """They would fill the store before the interval is over."""
     monkeypatch.setattr(folding, "MANY", 4)
