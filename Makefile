@@ -26,7 +26,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model shared
-.PHONY: help docs pictures test pytest test-stores versions lint style types format demo bench bench-full bench-stores sharing-scale costs scale structure fuzz clean reliability $(CAMPAIGNS)
+.PHONY: help docs pictures release-check coverage test pytest test-stores versions lint style types format demo bench bench-full bench-stores sharing-scale costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +34,8 @@ help:
 	@echo "make test-stores  the tests with real servers, which it installs: Valkey, PostgreSQL, SeaweedFS (S3)"
 	@echo "make versions  tests with the oldest and the newest apify, crawlee and scrapy (NAMES=apify-oldest)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
+	@echo "make release-check  what is released: built into dist/, installed with lowest and newest dependencies, tried"
+	@echo "make coverage  the tests, and which lines they run (ARGS=tests/codec)"
 	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --store redis')"
 	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"
 	@echo "make bench-full  states of ten million entries, on the same page: 25 minutes, 16 GB"
@@ -178,6 +180,24 @@ CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
 	--dist=worksteal -m "campaign(name='$@')" $(ARGS)
 
+release-check: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m tests.release dist
+
+# Also of the processes that tests start. Tests that count calls or bytes may fail while they are measured.
+COVERAGE := $(VENV)/.coverage$(MADE_WITH)
+
+$(COVERAGE): $(STAMP) pyproject.toml
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --group coverage 2>/dev/null || \
+		{ $(PIP) 'pip>=25.1' && $(PIP) --group coverage; }
+	@touch $@
+
+coverage: $(COVERAGE)
+	$(BIN)/python -m coverage erase
+	-$(BIN)/python -m coverage run -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
 versions: $(STAMP)
 	$(BIN)/python -m tests.versions $(NAMES)
 
@@ -263,4 +283,4 @@ fuzz: $(STAMP)
 		tests/tracking/test_refcount.py tests/processes/test_servers.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
