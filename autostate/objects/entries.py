@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
@@ -36,8 +35,12 @@ def first_entries(value: Any, most: int) -> tuple[list[tuple[Any, Any]], int]:
 
 
 def _in_order(members: set[Any] | frozenset[Any], most: int) -> list[Any]:
-    """Give the first members; in order, if they have one and are not very many."""
-    if len(members) <= _SORTED:
-        with suppress(TypeError):
-            return sorted(members)[:most]
+    """Give the first members; in order if they are texts or numbers, and not very many.
+
+    The order of others is up to code that may raise anything: that of a `Decimal` without a value
+    does.
+    """
+    kinds = set(map(type, members)) if len(members) <= _SORTED else set()
+    if kinds and (kinds <= {int, float} or kinds == {str}):
+        return sorted(members)[:most]
     return list(islice(members, most))
