@@ -35,6 +35,7 @@ CELLS: Final = 1_000
 """The most entries of one output; containers that would exceed it are shown without content."""
 _TEXT: Final = 200
 _LEVELS: Final = 8
+_HEAD: Final = "vertical-align:top;text-align:left"
 _NUMBERS: Final = (bool, int, float, complex, type(None))
 
 
@@ -128,10 +129,11 @@ class _Table:
     ) -> Iterator[str]:
         told = entries[: self._left]
         self._left -= len(told)
+        numbers = all(type(item) in _NUMBERS for _, item in told)
+        align = f"vertical-align:top;text-align:{'right' if numbers else 'left'}"
         for key, item in told:
-            align = "right" if type(item) in _NUMBERS else "left"
-            head = "" if key is None else f"<th style='text-align:left'>{html.escape(key)}</th>"
-            yield f"<tr>{head}<td style='text-align:{align}'>{self._cell(item, inside)}</td></tr>"
+            head = "" if key is None else f"<th style='{_HEAD}'>{html.escape(key)}</th>"
+            yield f"<tr>{head}<td style='{align}'>{self._cell(item, inside)}</td></tr>"
         if len(told) < size:
             yield f"<tr><td colspan='2'>… and {size - len(told):,} more</td></tr>"
 

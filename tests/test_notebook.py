@@ -142,7 +142,7 @@ def test_a_table_has_a_bounded_size() -> None:
     members = PersistedSet("s", range(20_000))
     text = notebook.shown(state)
     assert text is not None
-    assert len(text) < 150_000
+    assert len(text) < 200_000
     assert text.count("<tr>") < notebook.CELLS + 200
     assert "… and 9,950 more" in text
     assert dict(rows(text)[:6])["'itself'"] == "PersistedDict 6 entries …"
