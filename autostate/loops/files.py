@@ -61,7 +61,7 @@ class Lines(Source):
             try:
                 self._file.seek(check.place)
                 item = next(items, None)
-            except (OSError, ValueError, OverflowError):  # in the middle of a character
+            except Exception:  # in the middle of a character, or of a row
                 item = None
             checker.check(at, item)
             at += 1

@@ -100,6 +100,21 @@ def test_rows_that_changed_are_found() -> None:
     assert "x3" not in str(caught.value)
 
 
+def test_a_place_where_no_row_can_begin_is_refused() -> None:
+    """The reader raises an error of its own there."""
+
+    def make() -> Any:
+        return csv.reader(table(), strict=True)
+
+    leave(make, 6)
+    text = written().read_bytes()
+    written().write_bytes(text.replace("é3,".encode(), b'"x"z'))
+    with pytest.raises(csv.Error):
+        list(make())
+    with pytest.raises(ResumeError, match="item 4"):
+        leave(make, 1)
+
+
 def test_a_loop_that_is_left_goes_on_in_one_process() -> None:
     """The header is read once."""
     reader = csv.DictReader(table())
