@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 
 import pytest
 
+import autostate
+from autostate.apify.status_message import _progress
 from autostate.testing import LocalPlatform
 from tests.actor_runs import PRELUDE, StartActor, starter
 
@@ -119,3 +122,13 @@ def test_nothing_is_told_without_the_setting(platform: LocalPlatform, start: Sta
     assert run.wait() == 0
     assert len(platform.traffic.calls_to("PUT", "/v2/actor-runs/*")) == 1
     assert not any(b"status_message" in record.value for record in run.store.records.values())
+
+
+def test_a_loop_over_a_file_tells_its_share(isolated: Path) -> None:
+    """How many lines there are is not known."""
+    with autostate.open("memory:") as manager:
+        told: list[str] = []
+        for _ in autostate.resume("lines", io.StringIO("line\n" * 4)):
+            told += _progress([manager])
+        assert told[0] == "lines: 0 (0%)"
+        assert told[-1] == "lines: 3 (75%)"
