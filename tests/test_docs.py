@@ -14,10 +14,12 @@ import dataclasses
 import doctest
 import importlib
 import inspect
+import logging
 import os
 import pkgutil
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -67,7 +69,18 @@ def _run(code: CodeType, namespace: dict[str, Any]) -> None:
     asyncio.run(block())
 
 
-@pytest.mark.usefixtures("forked_actors")
+@pytest.fixture
+def log_restored() -> Iterator[None]:
+    """Let what a page has done to the logs of the library end with the page."""
+    loggers = [logging.getLogger(name) for name in ("autostate", "autostate.saves")]
+    before = [([*each.handlers], each.level) for each in loggers]
+    yield
+    for each, (handlers, level) in zip(loggers, before, strict=True):
+        each.handlers[:] = handlers
+        each.setLevel(level)
+
+
+@pytest.mark.usefixtures("forked_actors", "log_restored")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_python_blocks_of_a_document_run(document: Path) -> None:
     """A reader who copies the examples of a document gets what it says."""
