@@ -33,6 +33,7 @@ from autostate.tracking.node import LARGE
 from autostate.tracking.raw import drain, item_of, key_of, node_of
 from autostate.tracking.refcount import IN_A_BATCH
 from autostate.tracking.search import ATOMS
+from autostate.tracking.watched import Watched
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -94,9 +95,16 @@ def convert_new(node: Node, slots: list[Any]) -> None:
     batch.convert([slot for slot in slots if type(item_of(node.obj, slot)) in PLAIN])
     graph = node.tracker.part(Graph)
     for container, slot, key in batch.left:
-        if container is not node.obj or node.kind.shape == "mapping":
-            with contextlib.suppress(RecursionError):  # it is reported when it is encoded
-                graph.convert(container, slot, node, key)
+        if container is node.obj and node.kind.shape != "mapping":
+            continue  # the cut gives the items their entries
+        complete = False
+        with contextlib.suppress(RecursionError):  # it is reported when it is encoded
+            complete = graph.convert(container, slot, node, key)
+        # The cut finds that what is around it is converted, and looks no further.
+        if container._node_ is not node:
+            node.tracker.mark_unresolved(container)
+        elif not complete:
+            node.tracker.part(Watched).again(node, key)
 
 
 class Batch:
