@@ -61,14 +61,14 @@ def _run(words: list[str]) -> None:
     elif name in COMMANDS:
         COMMANDS[name].run(rest)
     else:
-        raise UsageError(f"there is no command {name!r}{_near(name)}. See autostate --help")
+        raise UsageError(f"there is no command {name!r}{_near(name)} See autostate --help")
 
 
 def _near(name: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, COMMANDS, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f"; did you mean {near[0]}?" if near else "."
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -47,7 +49,6 @@ class Command(NamedTuple):
             f"autostate {self.name}",
             description=self.help,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for each in self.arguments:
             made.add_argument(*each.flags, **each.options)
@@ -105,9 +106,10 @@ _FOREIGN: Final = (
     _argument(
         *("-f", "--format"),
         dest="form",
+        metavar="FORMAT",
         choices=["json", "use_state", "shelve", "sqlitedict", "pickle"],
         default="json",
-        help="the format; json by default, which loses nothing",
+        help="json, which loses nothing, by default; use_state, shelve, sqlitedict or pickle",
     ),
     _argument(
         *("--table",),
@@ -122,7 +124,7 @@ COMMANDS: Final = {
     for each in (
         Command(
             *("ls", "looking"),
-            "List the state objects, and what programs share: kind, entries, bytes; who owns them.",
+            "List the state objects: kind, entries, bytes, and who owns them.",
             (*_STORE, _JSON),
         ),
         Command(
@@ -135,7 +137,7 @@ COMMANDS: Final = {
         ),
         Command(
             *("get", "looking"),
-            "Print one value for a script: a text as it is, all else as JSON; exit code 1 if none.",
+            "Print one value for a script; exit code 1 if there is none.",
             (
                 *(_NAME, _PATH, *_STORE, _JSON),
                 _flag("--reveal", dest="reveal", help="print what secrets hold"),
@@ -143,7 +145,7 @@ COMMANDS: Final = {
         ),
         Command(
             *("watch", "watch"),
-            "Show the state live: entries, rates, bytes, the last changes; q or Ctrl-C ends.",
+            "Show the state live: rates, bytes, last changes; q or Ctrl-C ends.",
             (
                 _argument(
                     "--interval", metavar="SECONDS", help="seconds between two looks; 1 by default"
@@ -164,7 +166,7 @@ COMMANDS: Final = {
         ),
         Command(
             *("verify", "looking"),
-            "Check everything that is stored; exit code 1 if something is damaged.",
+            "Check all that is stored; exit code 1 if something is damaged.",
             (*_STORE, _JSON),
         ),
         Command(
@@ -177,7 +179,7 @@ COMMANDS: Final = {
         ),
         Command(
             *("copy", "copies"),
-            "Copy the state into another store, also while its program runs; compare the copy.",
+            "Copy the state into another store, also while its program runs.",
             (
                 _argument("source", metavar="SOURCE", help="the store: its URL or file"),
                 _argument("target", metavar="TARGET", help="an empty store, of any kind"),
@@ -186,12 +188,12 @@ COMMANDS: Final = {
         ),
         Command(
             *("log", "past"),
-            "List the commits of the history: number, time, bytes, the objects that they changed.",
+            "List the commits of the history, and what they changed.",
             (*_STORE, _JSON),
         ),
         Command(
             *("diff", "diff"),
-            "Tell what differs between two states, or points of the history, by entry.",
+            "Tell what differs between two states, or points of the history.",
             (
                 _argument(
                     *("a",),
@@ -228,22 +230,22 @@ COMMANDS: Final = {
         ),
         Command(
             *("reset", "removing"),
-            "Put a state object back to nothing: the program begins it from its defaults.",
+            "Put a state object back to nothing, for its program to begin anew.",
             (_NAME, *_STORE, _YES, _JSON),
         ),
         Command(
             *("delete", "removing"),
-            "Remove a state object; of one that cannot be read, a copy is kept.",
+            "Remove a state object; keep a copy of one that cannot be read.",
             (_NAME, *_STORE, _YES, _JSON),
         ),
         Command(
             *("discard", "removing"),
-            "Give up what a killed process has left for a shared state that is gone.",
+            "Give up what a process has left for a shared state that is gone.",
             (*_STORE, _YES, _JSON),
         ),
         Command(
             *("set", "setting"),
-            "Set a value in a state object, which keeps its type; refused beside a live owner.",
+            "Set a value in a state object; the value keeps its type.",
             (
                 _NAME,
                 _argument("path", metavar="PATH", help='the path to it, as for get; "" for all'),
@@ -251,15 +253,17 @@ COMMANDS: Final = {
                 _argument(
                     "--as",
                     dest="way",
+                    metavar="HOW",
                     choices=["json", "python", "text"],
-                    help="how VALUE is written, if it is to have a type of its own",
+                    help="how VALUE is written, if it is to have a type of its own: json, python "
+                    "or text",
                 ),
                 *(*_STORE, _JSON),
             ),
         ),
         Command(
             *("export", "exporting"),
-            "Write state objects into a file: JSON, or a format of another library.",
+            "Write state objects into a file: JSON, or another format.",
             (
                 _argument("file", metavar="FILE", help="the new file; - prints", offers="files"),
                 _argument(
@@ -277,7 +281,7 @@ COMMANDS: Final = {
         ),
         Command(
             *("import", "importing"),
-            "Make state objects of a file: JSON, or a format of another library.",
+            "Make state objects of a file: JSON, or another format.",
             (
                 _argument("file", metavar="FILE", help="the file; - reads", offers="files"),
                 _argument(
@@ -298,7 +302,7 @@ COMMANDS: Final = {
         ),
         Command(
             *("sign", "signatures"),
-            "Sign what is stored with the key that is set, AUTOSTATE_KEY, whoever has written it.",
+            "Sign what is stored with the key that is set, AUTOSTATE_KEY.",
             (
                 _flag("--remove", dest="remove", help="remove signatures and encryption instead"),
                 *(*_STORE, _YES, _JSON),
@@ -306,7 +310,7 @@ COMMANDS: Final = {
         ),
         Command(
             *("completion", "completion"),
-            "Print the script that lets a shell complete commands and names.",
+            "Print the script by which a shell completes commands and names.",
             (
                 _argument(
                     *("shell",),
@@ -327,8 +331,16 @@ COMPLETE: Final = "_complete"
 
 def usage() -> str:
     """Give what `autostate --help` prints."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {each.name:<{width}}  {each.help}" for each in COMMANDS.values()]
+    width = max(map(len, COMMANDS)) + 4
+    lines = [
+        textwrap.fill(
+            each.help,
+            max(60, shutil.get_terminal_size().columns),
+            initial_indent=f"  {each.name}".ljust(width),
+            subsequent_indent=" " * width,
+        )
+        for each in COMMANDS.values()
+    ]
     return "\n".join(
         [
             "Usage: autostate COMMAND [ARGUMENTS]",

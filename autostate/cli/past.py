@@ -21,6 +21,8 @@ def log(*, url: str | None, program: str | None, as_json: bool) -> None:
     ]
     if as_json:
         console.write_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+    elif not rows:
+        tables.say("no commit is kept: the setting history keeps them (AUTOSTATE_HISTORY=30d)")
     else:
         tables.table(_COLUMNS, [[*row[:-1], " ".join(row[-1])] for row in rows])
 

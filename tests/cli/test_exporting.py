@@ -300,7 +300,7 @@ def test_shelve(plain: dict[str, Any]) -> None:
 def test_sqlitedict(plain: dict[str, Any]) -> None:
     """A file for `SqliteDict`, and back; its JSON needs no consent."""
     export("kept.sqlite", "crawl", "-f", "sqlitedict")
-    with SqliteDict("kept.sqlite", flag="r") as kept:
+    with SqliteDict("kept.sqlite") as kept:
         assert {key: _exact(item) for key, item in kept.items()} == {
             key: _exact(item) for key, item in plain.items()
         }
