@@ -41,8 +41,10 @@ def run() -> None:
         _fail(f"nothing was changed: the state belongs to {owner}. End that first", EX_TEMPFAIL)
     except UsageError as error:
         _fail(str(error), WRONG_ARGUMENTS)
-    except (AutostateError, CommandError, OSError, ValueError) as error:
+    except (AutostateError, CommandError, OSError, ValueError, ImportError) as error:
         _fail(str(error))
+    except RecursionError:
+        _fail("a value is nested too deeply for this command: look at a part of it")
 
 
 def _run(words: list[str]) -> None:

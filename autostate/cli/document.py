@@ -217,6 +217,11 @@ class Parsed:
             raise CommandError("it holds pickled values, which are code: no document has them")
         return state
 
+    def fits(self, name: str, node: NodeState) -> bool:
+        """Tell whether a node that is there can get the content of a state object."""
+        new = self.state.nodes[self.state.roots[name]]
+        return (new.kind, new.metadata) == (node.kind, node.metadata)
+
     def lines(self, there: dict[str, tuple[int, NodeState]], begin: int) -> Iterator[bytes]:
         """Give the changes that write the state objects.
 
@@ -229,7 +234,7 @@ class Parsed:
         ids = dict(zip(self.objects, range(begin, begin + len(self.objects)), strict=True))
         kinds = {name: _kind_of(form) for name, form in self.objects.items()}
         for name, (at, node) in there.items():
-            if node.kind == kinds[name]:
+            if self.fits(name, node):
                 ids[name] = at
             else:
                 yield b'{"id":%d,"delete":true}' % at

@@ -64,7 +64,7 @@ def _target(url: str | None, program: str | None) -> str:
     """Give the URL of the store, which may be a new one if the user has named it."""
     with contextlib.suppress(CommandError):
         return choose(url, program).url
-    if program is not None:
+    if program is not None and url is None:
         return f"sqlite:///{FOLDER}/{program.removesuffix('.py')}.db"
     return choose(url, program).url
 
@@ -117,12 +117,7 @@ def _refuse_referred(
     replaced: dict[str, tuple[int, NodeState]], found: document.Parsed, state: Held
 ) -> None:
     """Refuse to replace a state object by another kind, if others refer to it."""
-    roots = found.state.roots
-    gone = {
-        at: one
-        for one, (at, node) in replaced.items()
-        if node.kind != found.state.nodes[roots[one]].kind
-    }
+    gone = {at: one for one, (at, node) in replaced.items() if not found.fits(one, node)}
     if gone:
         referred: Any = {at for node in state.nodes.values() for at in references(form_of(node))}
         for at in gone.keys() & referred:

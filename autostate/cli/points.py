@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -74,7 +75,7 @@ def named(text: str, url: str | None, program: str | None) -> Point:
         CommandError: There is no store, or several that may be meant.
         ValueError: It is not the URL of a store.
     """
-    found = None if Path(text).exists() else _POINT.fullmatch(text)
+    found = None if os.path.lexists(text) else _POINT.fullmatch(text)
     source = text if found is None else found["store"]
     at = None if found is None else point(found["at"])
     if source in {"", HERE}:

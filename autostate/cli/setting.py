@@ -134,7 +134,7 @@ class _Edit:
             old = content[key]
         else:
             key = self._key([*content], step, path, of_object=node.kind == "object")
-            old = content.get(key, MISSING)
+            old = content.get(key, 0 if node.kind == "counter" else MISSING)
         inside = paths.extended(path, key, of_object=node.kind == "object")
         try:
             new = self._replaced(old, rest, make, inside)
@@ -167,7 +167,8 @@ class _Edit:
         if tag == "$deque":
             return {tag: [self._in_items(content[0], step, rest, make, path), content[1]]}
         if tag in {"$counter", "$ordereddict"}:
-            return {tag: self._in_mapping(content, step, rest, make, path)}
+            missing = 0 if tag == "$counter" else MISSING
+            return {tag: self._in_mapping(content, step, rest, make, path, missing=missing)}
         if tag in {"$defaultdict", "$object"} and isinstance(content[1], dict):
             is_object = tag == "$object"
             inside = self._in_mapping(content[1], step, rest, make, path, of_object=is_object)
@@ -189,13 +190,14 @@ class _Edit:
         make: Make,
         path: str,
         *,
+        missing: Any = MISSING,
         of_object: bool = False,
     ) -> Any:
         pairs = forms.pairs_of(json)
         keys = [self._values.key(key) for key, _ in pairs]
         found = self._key(keys, step, path, of_object=of_object)
         at = keys.index(found) if found in keys else len(keys)
-        key, old = pairs[at] if at < len(pairs) else (forms.key_json(found), MISSING)
+        key, old = pairs[at] if at < len(pairs) else (forms.key_json(found), missing)
         inside = paths.extended(path, found, of_object=of_object)
         new = self._replaced(old, rest, make, inside)
         return forms.mapping([*pairs[:at], (key, new), *pairs[at + 1 :]])

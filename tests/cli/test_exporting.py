@@ -192,11 +192,36 @@ def test_what_others_refer_to_does_not_become_another_kind(isolated: Path) -> No
     Path("inner.json").write_text("[1]")
     with pytest.raises(CommandError, match="is found inside other state objects"):
         import_("inner.json", "--replace")
+    for text in ('{"$deque": [[1], 3]}', '{"$defaultdict": [null, {}]}'):
+        document = f'{{"autostate": 1, "objects": {{"inner": {text}}}}}'
+        Path("inner.json").write_text(document)
+        with pytest.raises(CommandError, match="is found inside other state objects"):
+            import_("inner.json", "--replace")
     Path("inner.json").write_text('{"page": 2}')
     import_("inner.json", "--replace")
     with autostate.open("sqlite:///new.db"):
         assert autostate.PersistedDict("outer")["inner"] is autostate.PersistedDict("inner")
         assert autostate.PersistedDict("outer")["inner"] == {"page": 2}
+
+
+def test_another_length_is_another_deque(isolated: Path) -> None:
+    """What is replaced gets all that describes the new one."""
+    with autostate.open("sqlite:///new.db"):
+        autostate.PersistedDeque("last", [1, 2], maxlen=2)
+    Path("a.json").write_text('{"autostate": 1, "objects": {"last": {"$deque": [[1, 2, 3], 3]}}}')
+    import_("a.json", "--replace")
+    with autostate.open("sqlite:///new.db"):
+        last = autostate.PersistedDeque("last", maxlen=3)
+        assert (list(last), last.maxlen) == ([1, 2, 3], 3)
+
+
+def test_two_stores_are_none(isolated: Path) -> None:
+    """A new store is made only if one is named."""
+    Path("a.json").write_text("[1]")
+    with pytest.raises(CommandError, match="name two stores"):
+        import_("a.json", "--program", "p")
+    with pytest.raises(CommandError, match="holds no store"):
+        COMMANDS["import"].run(["a.json"])
 
 
 def test_plain_json(isolated: Path) -> None:

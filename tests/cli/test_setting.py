@@ -102,6 +102,7 @@ CHANGED: Final = {
     ("d", "deque.0", "6"): "6",
     ("d", "counter.a", "3"): "3",
     ("d", "counter.b", "1"): "1",
+    ("hits", "new", "2"): "2",
     ("d", "factory.x.0", "8"): "8",
     ("d", "big.7", "1"): "1",
     ("d", "3", "drei"): "'drei'",
@@ -124,6 +125,8 @@ CHANGED: Final = {
 REFUSED: Final = {
     ("d", "n", "1.5"): "the value is an int, and 1.5 is not: --as json",
     ("d", "n", "x"): "'x' is no JSON",
+    ("hits", "b", "x"): "'x' is no JSON",
+    ("d", "counter.c", "[1]"): "the value is an int, and [1] is not",
     ("d", "yes", "1"): "the value is true or false",
     ("d", "day", "yesterday"): "is a date, as 2026-03-01, and 'yesterday' is none",
     ("d", "raw", "?"): "is bytes, as base64",
@@ -172,7 +175,7 @@ def test_a_value_keeps_its_type(crawl: Path) -> None:
         "1",
         "1",
         "deque([6, 5], maxlen=2)",
-        "text [2, 9] {5} Counter({'a': 5}) [7, 8, 4]",
+        "text [2, 9] {5} Counter({'a': 5, 'new': 2}) [7, 8, 4]",
         "3 8 {1: {'a': 2, 'b': 3}}",
     ]
 
