@@ -22,7 +22,7 @@ from autostate.codec.classes import Fields, fields_of, is_known, why_unknown
 from autostate.codec.enums import is_enum
 from autostate.codec.introspection import attributes_by_name
 from autostate.codec.names import find, name_of
-from autostate.codec.secret import PYDANTIC, Secret, of_pydantic, put_into, taken_out
+from autostate.codec.secret import PYDANTIC, SECRETS, Secret, of_pydantic, put_into, taken_out
 from autostate.codec.signatures import Encode
 from autostate.codec.types import FIXED, zone_class
 from autostate.codec.unknown import Unknown
@@ -301,15 +301,27 @@ def enum_named(name: str) -> type[enum.Enum] | None:
 
 def adopt() -> None:
     """Let `ZoneInfo` and pydantic's secrets be known types, if the program has loaded them."""
-    for secret in of_pydantic():
-        if secret not in _automatic:
-            tag = f"{PYDANTIC}{secret.__name__}"
-            _automatic[secret] = TypeEntry(tag, taken_out, put_into(secret), mutable=False)
+    if "pydantic.types" in sys.modules and _last_secret not in _automatic:
+        _adopt_secrets()
     cls = zone_class()
     if cls is not None and cls not in BUILTIN:
         ENCODERS[cls] = ENCODERS[dt.timezone]
         ATOMS.add(cls)
         BUILTIN.add(cls)
+
+
+_last_secret: type | None = None
+"""The last of pydantic's secrets, once all are known: `adopt` is called for each new object."""
+
+
+def _adopt_secrets() -> None:
+    global _last_secret
+    for secret in (found := [*of_pydantic()]):
+        if secret not in _automatic:
+            tag = f"{PYDANTIC}{secret.__name__}"
+            _automatic[secret] = TypeEntry(tag, taken_out, put_into(secret), mutable=False)
+    if len(found) == SECRETS:  # else it is being imported
+        _last_secret = found[-1]
 
 
 def is_atom(cls: type) -> bool:

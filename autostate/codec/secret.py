@@ -116,6 +116,8 @@ def _validated(value: Any, validate: Callable[[Any], Any]) -> Secret[Any]:
 
 PYDANTIC: Final = "pydantic."
 """What the tags of pydantic's secrets begin with."""
+SECRETS: Final = 3
+"""How many classes of secrets pydantic has."""
 
 
 def of_pydantic() -> Iterator[type]:
