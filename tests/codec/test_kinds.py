@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-import autostate.containers  # noqa: F401 - they register their kinds
+# They register their kinds.
+import autostate.containers
+import autostate.containers.position
+import autostate.containers.proxy
+import autostate.delivery.ledger
+import autostate.tracking.mirror  # noqa: F401
 from autostate import codec
 from autostate.codec import types
 from autostate.journal.commit import KINDS as STORED
