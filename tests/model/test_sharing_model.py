@@ -146,8 +146,9 @@ def many() -> list[Case]:
             Case(store, (TWICE, FOLDS), in_steps=in_steps, folds=True),
             Case(store, (BESIDE, FOLDS), in_steps=in_steps, stored=1),
             Case(store, (PUBLISH, FOLDS), in_steps=in_steps, era=1, folds=True),
-            FORGETS._replace(store=store, in_steps=in_steps, faults=1),
+            FORGETS._replace(in_steps=in_steps),
         ]
+    cases.append(FORGETS._replace(faults=1, tries=-1))
     return cases
 
 
