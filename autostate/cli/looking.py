@@ -19,13 +19,17 @@ def ls(*, url: str | None, program: str | None, as_json: bool) -> None:
     """List the state objects, and what programs share."""
     state = read(url, program)
     rows, shares = tables.object_rows(state), shared.found(state.url)
+    left = shared.unpublished(state)
     if as_json:
         there = [shared.as_json(each) for each in shares]
-        console.write_json({**tables.about(state), "objects": rows, "shared": there})
+        told = {"objects": rows, "shared": there, "unpublished": left and left._asdict()}
+        console.write_json({**tables.about(state), **told})
         return
     if rows or not any(each.url == state.url for each in shares):
         tables.say(tables.heading(state))
         tables.table(tables.COLUMNS, [list(row.values()) for row in rows])
+    if left is not None:
+        tables.say(str(left))
     shared.show_table(shares)
 
 

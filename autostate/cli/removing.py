@@ -40,7 +40,7 @@ def discard(*, url: str | None, program: str | None, yes: bool, as_json: bool) -
     state = read_state(chosen)
     if state.alive:
         raise StateInUseError(owner=state.owner)
-    left = shared.unpublished(chosen)
+    left = shared.unpublished(state)
     if left is None:
         raise CommandError(f"{chosen} holds no changes for a shared state")
     console.ask(f"Give up {left}?", yes=yes)

@@ -12,7 +12,6 @@ from autostate.cli.errors import CommandError
 from autostate.cli.values import Fields, Values
 from autostate.errors import AutostateError
 from autostate.ownership.state_names import listed
-from autostate.runtime.api import open as open_for_reading
 from autostate.runtime.copying import parts_of
 from autostate.runtime.opening import open_state
 from autostate.runtime.place import place_of
@@ -20,7 +19,7 @@ from autostate.runtime.stored_state import StoredState, read_state
 from autostate.settings import Settings
 from autostate.shared.resetting import reset
 from autostate.shared.stored import StoredObject, StoredShared, beside, read_shared
-from autostate.shared.unpublished import Unpublished, look
+from autostate.shared.unpublished import NAME, Unpublished, left_in
 
 
 def found(own: str) -> list[StoredShared]:
@@ -138,10 +137,10 @@ def only_shared(own: str, name: str) -> StoredShared | None:
     return None if there is None else there[0]
 
 
-def unpublished(own: str) -> Unpublished | None:
-    """Tell what a killed process has left for a shared state in a program's own state."""
-    with open_for_reading(own, readonly=True, on_unknown="keep") as manager:
-        return look(manager)
+def unpublished(state: StoredState) -> Unpublished | None:
+    """Tell what a program's own state has for a shared one, and has not published."""
+    found = [node.content for node in state.nodes.values() if node.name == NAME]
+    return left_in(found[0], state.url) if found else None
 
 
 def undeletable(name: str, state: StoredShared) -> CommandError:

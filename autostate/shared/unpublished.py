@@ -12,12 +12,12 @@ import contextvars
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from autostate.containers.outbox_state import OutboxState, outbox_state
+from autostate.containers.outbox_state import outbox_state
 from autostate.errors import StoreError
 from autostate.runtime.api import current_manager, open as open_state
 from autostate.runtime.manager import StateManager
@@ -56,23 +56,26 @@ def look(manager: StateManager) -> Unpublished | None:
     """Tell what a former process has left in the state of a program; None: nothing."""
     if manager._tracker().kind(NAME) is None:
         return None
-    state = outbox_state(manager, NAME, own=True)
+    return left_in(outbox_state(manager, NAME, own=True), manager.url)
+
+
+def left_in(content: Mapping[Any, Any], own: str) -> Unpublished | None:
+    """Tell what a former process has left in an outbox; None: nothing.
+
+    Args:
+        content: The content of the outbox.
+        own: The URL of the program's own state.
+    """
     counts: Counter[str] = Counter()
-    for text in _texts(state):
+    for text in (value for key, value in content.items() if type(key) is int):
         for name, (_, entries) in decode(text.encode()).items():
             counts[name] += len(entries)
     if not counts:
         return None
-    url, own = str(state["place"]), file_of(manager.url)
-    if own is not None and url.startswith(_BESIDE):
-        url = f"sqlite:///{own.parent / url.removeprefix(_BESIDE)}"
+    url, file = str(content["place"]), file_of(own)
+    if file is not None and url.startswith(_BESIDE):
+        url = f"sqlite:///{file.parent / url.removeprefix(_BESIDE)}"
     return Unpublished(url, dict(counts))
-
-
-def _texts(state: OutboxState) -> Iterable[str]:
-    """Give the items of the outbox, also those that were set aside."""
-    yield from (value for key, value in state.items() if type(key) is int)
-    yield from (text for text, _ in state.get("aside", {}).values())
 
 
 def discard_unpublished(url: str | os.PathLike[str] | None = None) -> dict[str, int]:

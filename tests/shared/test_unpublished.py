@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -70,12 +71,15 @@ def test_what_this_process_publishes_is_not_given_up() -> None:
     assert hits_now()["page"] == 1
 
 
-def test_a_state_of_a_program_that_does_not_run() -> None:
+def test_a_state_of_a_program_that_does_not_run(isolated: Path) -> None:
     """By its URL, in Python and in a shell."""
     killed()
     assert autostate.discard_unpublished("sqlite:///own/own.db") == {"hits": 1}
     assert autostate.discard_unpublished("sqlite:///own/own.db") == {}
     killed()
+    listed = programs.run_python("-m", "autostate", "ls", "--json", "--url", "own/own.db")
+    left = json.loads(listed.stdout)["unpublished"]
+    assert left == {"url": f"sqlite:///{isolated}/s.db", "entries": {"hits": 1}}
     asked = programs.run_python("-m", "autostate", "discard", "--url", "own/own.db")
     assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
     done = programs.run_python("-m", "autostate", "discard", "--url", "own/own.db", "--yes")
