@@ -121,10 +121,41 @@ def _of_sequences(
 def _in_common(old: Sequence[Any], new: Sequence[Any], seen: set[tuple[int, int]]) -> int:
     count = 0
     for one, other in zip(old, new, strict=False):
-        if next(_found(one, other, "", {*seen}), None) is not None:
+        if not _equal(one, other, seen, set()):
             break
         count += 1
     return count
+
+
+def _equal(old: Any, new: Any, seen: set[tuple[int, int]], here: set[tuple[int, int]]) -> bool:
+    """Tell whether nothing differs, apart from pairs that are compared elsewhere.
+
+    Args:
+        old: The value before.
+        new: The value after.
+        seen: The pairs that are compared elsewhere.
+        here: The pairs that this comparison has met.
+    """
+    if not _alike(old, new):
+        return False
+    pair = (id(old), id(new))
+    if pair in seen or pair in here:
+        return True
+    if isinstance(old, Fields):
+        old, new = old.fields, new.fields
+    if isinstance(old, (set, frozenset)):
+        return _by_token(old).keys() == _by_token(new).keys()
+    if not isinstance(old, (dict, *_SEQUENCES)):
+        return _same(old, new)
+    here.add(pair)
+    if len(old) != len(new):
+        return False
+    if not isinstance(old, dict):
+        return all(_equal(one, other, seen, here) for one, other in zip(old, new, strict=True))
+    before, after = _by_token(old), _by_token(new)
+    return before.keys() == after.keys() and all(
+        _equal(old[key], new[after[token]], seen, here) for token, key in before.items()
+    )
 
 
 def _of_sets(old: Collection[Any], new: Collection[Any], path: str) -> Iterator[Difference]:

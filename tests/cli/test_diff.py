@@ -80,6 +80,12 @@ def test_what_holds_itself() -> None:
     other: dict[str, Any] = {"n": 2}
     one["itself"], other["itself"] = one, other
     assert [each.path for each in differences(one, other, "d")] == ['d["n"]']
+    first: list[Any] = [1, {"a": 1}]
+    second: list[Any] = [1, {"a": 1}]
+    first[1]["outer"], second[1]["outer"] = first, second
+    assert [*differences(first, second, "d")] == []
+    second.append(2)
+    assert [each.path for each in differences(first, second, "d")] == ["d[2]"]
 
 
 def test_two_stores(isolated: Path) -> None:
