@@ -35,6 +35,8 @@ def export(
 ) -> None:
     """Write state objects into a file of another format."""
     chosen = points.Point(choose(url, program).url, None if at is None else point(at))
+    if file != STDOUT:
+        _check_free(Path(file).absolute())
     state = chosen.state()
     for name in names:
         check_name(state, name)
@@ -80,23 +82,23 @@ def _put(file: str, data: bytes) -> None:
     _make(file, lambda path: path.write_bytes(data))
 
 
+def _check_free(target: Path) -> None:
+    if target.exists():
+        raise FileExistsError(f"{target} is there already, and was left: name another file")
+    if not target.parent.is_dir():
+        raise CommandError(f"there is no folder {target.parent}: make it first")
+
+
 def _make(file: str, write: Callable[[Path], object]) -> None:
     """Make a file, or the files of a shelf, for this user alone; overwrite nothing."""
     target = Path(file).absolute()
-    if target.exists():
-        raise FileExistsError(f"{file} is there already, and was left: name another file")
-    if not target.parent.is_dir():
-        raise CommandError(f"there is no folder {target.parent}: make it first")
     folder = target.with_name(f"{target.name}.new-{secrets.token_hex(8)}")
     folder.mkdir(mode=0o700)
     try:
         write(folder / target.name)
         made = sorted(folder.iterdir())
         for each in made:
-            if (target.parent / each.name).exists():
-                raise FileExistsError(
-                    f"{target.parent / each.name} is there already, and was left: name another file"
-                )
+            _check_free(target.parent / each.name)
         for each in made:
             each.chmod(ALONE)
             publish(each, target.parent / each.name)
