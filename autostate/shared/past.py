@@ -62,6 +62,15 @@ class Past:
         """
         self._wanted = {**self._wanted, writer: is_new}  # another thread may look through it
 
+    def is_unknown(self, writer: str, base: Base) -> bool:
+        """Tell whether a base that was read before does not know a writer, and has forgotten some.
+
+        Args:
+            writer: Its name; it is looked for.
+            base: The base.
+        """
+        return not self._wanted[writer] and writer not in base.taken and base.known_from > 1
+
     def recalled(self, base: Base, timeout: float | None) -> Base:
         """Give a base that also knows what it has forgotten of the writers that are looked for.
 

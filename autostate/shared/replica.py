@@ -106,9 +106,17 @@ class Replica:
         return self._clock.stamp()
 
     def join(self, confirmed: Confirmed) -> None:
-        """Show the changes of a program with a state of its own, too."""
+        """Show the changes of a program with a state of its own, too.
+
+        Raises:
+            StoreError: What was read before does not tell how far the program has published, and
+                the store could not be read again.
+        """
+        self.shelf.past.recall(confirmed.id, is_new=confirmed.is_new)
+        reading = self._reading
+        if reading is not None and self.shelf.past.is_unknown(confirmed.id, reading.base):
+            self._read(None)
         with self.lock:
-            self.shelf.past.recall(confirmed.id, is_new=confirmed.is_new)
             self._others[confirmed.id] = confirmed
             if self._reading is not None:
                 confirmed.note(_published(confirmed.id, self._reading))

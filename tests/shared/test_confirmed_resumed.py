@@ -235,6 +235,19 @@ def test_values_that_no_program_could_show_are_refused() -> None:
     assert best == {"price": 7}
 
 
+def forget(folder: Path) -> None:
+    """Let so many others come and go that the base does not know the program any more."""
+    made = None
+    for _ in range(8):
+        with contextlib.closing(Replica(open_store(f"sqlite:///{folder}/s.db"))) as other:
+            other.open("others", COUNTER, lambda _: Counter())
+            other.objects["others"].write({"page": 1})
+            other.flush(5.0)
+            made = folding.fold(other.shelf, other.kind_of, other._clock)
+    assert made is not None
+    assert not made.lasting
+
+
 @pytest.mark.parametrize("body", [KILLED, KILLED_LATER], ids=["before it publishes", "after"])
 def test_a_program_that_the_shared_state_has_forgotten_counts_once(
     body: str, isolated: Path, monkeypatch: pytest.MonkeyPatch
@@ -243,15 +256,7 @@ def test_a_program_that_the_shared_state_has_forgotten_counts_once(
     monkeypatch.setattr(folding, "REMEMBERED", 4)
     for round_ in range(2):
         run(body, status=-signal.SIGKILL)
-        made = None
-        for _ in range(8):
-            with contextlib.closing(Replica(open_store(f"sqlite:///{isolated}/s.db"))) as other:
-                other.open("others", COUNTER, lambda _: Counter())
-                other.objects["others"].write({"page": 1})
-                other.flush(5.0)
-                made = folding.fold(other.shelf, other.kind_of, other._clock)
-        assert made is not None
-        assert not made.lasting
+        forget(isolated)
         run("progress = PersistedDict('progress')")
         assert hits_now()["page"] == round_ + 1
 
@@ -345,3 +350,26 @@ def test_what_cannot_be_published_at_the_end_stays() -> None:
     assert hits_now()["page"] == 0
     run("PersistedDict('progress')")
     assert hits_now()["page"] == 1
+
+
+def test_a_restored_state_goes_on_counting_where_it_was_forgotten(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if shared objects were there before the state was opened."""
+    monkeypatch.setattr(folding, "REMEMBERED", 4)
+    body = """
+        hits = SharedCounter("hits")
+        progress = PersistedDict("progress", page=0)
+        for _ in range(3):
+            progress["page"] += 1
+            hits["page"] += 1
+            autostate.flush()
+    """
+    run(body)
+    shutil.copytree(isolated / "own", isolated / "copy")
+    run(body)
+    forget(isolated)
+    shutil.rmtree(isolated / "own")
+    shutil.move(isolated / "copy", isolated / "own")
+    run(body)
+    assert hits_now()["page"] == 9
