@@ -53,7 +53,9 @@ def follow(name: str, value: Any, steps: Sequence[Any]) -> Any:
     for step in steps:
         value = _inside(value, step)
         if value is MISSING:
-            raise CommandError(f"there is no {step!r} in {path}")
+            raise CommandError(
+                f"there is no {step!r} in {path}: `autostate show {name}` shows what is there"
+            )
         path += f"[{step!r}]"
     return value
 
