@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from autostate.cli import shared
+from autostate.cli import document, shared
 from autostate.cli.choosing import choose, is_path
+from autostate.cli.errors import CommandError
 from autostate.cli.past import point
 from autostate.cli.values import Values
 from autostate.journal import Journal
@@ -63,11 +64,37 @@ class Point(NamedTuple):
         return found
 
 
-def named(text: str, url: str | None, program: str | None) -> Point:
+class Exported(NamedTuple):
+    """State objects in a document of `export`.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def objects(self) -> dict[str, Any]:
+        """Give the values of all state objects by name.
+
+        Raises:
+            CommandError: It is no such document.
+        """
+        found = document.parse(self.path.read_bytes())
+        if found is None:
+            raise CommandError(f"{self.path} is no document of autostate export")
+        values = Values(found.state)
+        return {name: values.of(name) for name in found.state.roots}
+
+
+def named(text: str, url: str | None, program: str | None) -> Point | Exported:
     """Give the state that a user means.
 
     Args:
-        text: A URL or file, or "." for the chosen store; and perhaps `@` with a commit or a time.
+        text: A URL or file, or "." for the chosen store, and perhaps `@` with a commit or a time;
+            or a document, whose name ends with .json.
         url: As for `choose`.
         program: As for `choose`.
 
@@ -75,6 +102,8 @@ def named(text: str, url: str | None, program: str | None) -> Point:
         CommandError: There is no store, or several that may be meant.
         ValueError: It is not the URL of a store.
     """
+    if text.endswith(".json") and is_path(text):
+        return Exported(Path(text))
     found = None if os.path.lexists(text) else _POINT.fullmatch(text)
     source = text if found is None else found["store"]
     at = None if found is None else point(found["at"])

@@ -58,7 +58,7 @@ def set(  # noqa: A001 - the name of the command
         told = {"store": chosen, "name": name, "path": edit.path, "was": edit.was, "is": edit.new}
         console.write_json(told | {"added": edit.is_new})
         return
-    was = "" if edit.is_new else f" (was {plain.printable(plain.short(edit.was))})"
+    was = " (new)" if edit.is_new else f" (was {plain.printable(plain.short(edit.was))})"
     console.write(f"{edit.path} is {plain.printable(plain.short(edit.new))}{was}")
 
 

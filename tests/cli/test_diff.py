@@ -132,6 +132,20 @@ def test_points_of_the_history(isolated: Path) -> None:
     assert "is empty" in call("diff", "named@1").stderr
 
 
+def test_a_document_of_export(isolated: Path) -> None:
+    """It is compared like the state from which it was made."""
+    with autostate.open("sqlite:///.autostate/crawl.db"):
+        autostate.PersistedDict("progress", page=1, seen={1})
+        autostate.PersistedSet("tags", ["a"])
+    told("export", "all.json")
+    assert rows("all.json") == []
+    told("set", "progress", "page", "2")
+    assert rows("all.json") == [["~", 'progress["page"]', "1", "2"]]
+    Path("other.json").write_text("{}")
+    assert "is no document of autostate export" in call("diff", "other.json").stderr
+    assert call("diff", "missing.json").returncode == 1
+
+
 def test_shared_objects_of_two_stores(isolated: Path) -> None:
     """They are compared, too."""
     for number in (1, 2):
