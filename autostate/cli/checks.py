@@ -204,7 +204,10 @@ def check_state(url: str) -> Iterator[Finding]:
     count = len(state.roots)
     size = sum(row["bytes"] for row in tables.object_rows(state))
     yield Finding("ok", "state", f"{count} state objects, {size:,} bytes, read in {took:,.0f} ms")
-    if state.saved_at is None:
+    here = [each for each in shared.found(state.url) if each.url == state.url]
+    if here:
+        yield Finding("ok", "shared", f"{len(here[0].objects)} objects that programs share")
+    elif state.saved_at is None:
         yield Finding("note", "state", "nothing was ever saved here")
     yield from _check_objects(state)
     yield from _check_owner(state)

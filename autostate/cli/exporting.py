@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from autostate.cli import console, document, exchange, points
+from autostate.cli import console, document, exchange, points, shared
 from autostate.cli.choosing import choose
 from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.past import point
@@ -39,8 +39,15 @@ def export(
         _check_free(Path(file).absolute())
     state = chosen.state()
     for name in names:
+        if name not in state.roots and shared.object_of(name, state) is not None:
+            raise CommandError(
+                f"{name!r} is shared by programs, which export leaves out: autostate copy and "
+                f"autostate backup take it, autostate show {name} --json prints it"
+            )
         check_name(state, name)
     names = names or list(state.roots)
+    if not names:
+        raise CommandError(f"{chosen} holds no state object that could be exported")
     if form == "json":
         _put(file, document.make(state, names, reveal=reveal))
     else:

@@ -78,6 +78,8 @@ def _parsed(
             raise UsageError(f"the format {form} is read from a file: name one")
         value = exchange.read(file, form, table=table, trusted=trusted)
         return document.Parsed({stem: exchange.form_of_value(value, stem)})
+    if file != STDOUT and not Path(file).exists():
+        raise UsageError(f"there is no file {file}")
     data = sys.stdin.buffer.read() if file == STDOUT else Path(file).read_bytes()
     found = document.parse(data)
     if found is None:

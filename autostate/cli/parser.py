@@ -71,6 +71,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("the following arguments are required", "an argument is missing")
+        message = message.replace(", PATH", "")  # which is optional
         raise UsageError(f"{message}. See {self.prog} --help")
 
 

@@ -292,3 +292,19 @@ def test_sign(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told("sign", "--remove", "--yes", "-u", str(SHARED))
     monkeypatch.delenv("AUTOSTATE_KEY")
     assert told("get", "hits", "page", "-u", str(SHARED)) == "8\n"
+
+
+def test_a_folder_with_shared_objects_alone(isolated: Path) -> None:
+    """`doctor` counts them, and `export` says that it takes none."""
+    programs.run("from autostate import SharedCounter as C; C('hits')['page'] += 3", isolated)
+    found = call("doctor").stdout
+    assert "1 objects that programs share" in found
+    assert "nothing was ever saved" not in found
+    for names, told in (
+        ([], "no state object that could be exported"),
+        (["hits"], "export leaves"),
+    ):
+        refused = call("export", "out.json", *names)
+        assert refused.returncode == 1
+        assert told in refused.stderr
+    assert not Path("out.json").exists()
