@@ -49,13 +49,18 @@ def test_in_a_sequence_its_place_is_kept(kind: str, size: int) -> None:
 
 
 def test_inside_an_entry_the_rest_of_it_is_saved() -> None:
-    """Dicts, lists, tuples, objects; what is first met is named."""
+    """Dicts, lists, tuples, objects; each value that is not saved is named."""
     program = Program()
     lock = threading.Lock()
     state = program.root("state", default={"n": 1})
     state["o"] = {"a": 1, "lock": lock, "b": [2, lock, {"c": (3, lock)}], "job": Job("x", lock)}
     program.flush()
-    assert told(program) == ['state["o"]["lock"]']
+    assert told(program) == [
+        'state["o"]["lock"]',
+        'state["o"]["b"][1]',
+        'state["o"]["b"][2]["c"][1]',
+        'state["o"]["job"].lock',
+    ]
     again = program.restart().root("state")["o"]
     unknown = again["lock"]
     assert type(unknown) is autostate.Unknown
@@ -68,6 +73,16 @@ def test_inside_an_entry_the_rest_of_it_is_saved() -> None:
     state["o"]["a"] = 2
     program.flush()
     assert program.restart().root("state")["o"]["a"] == 2
+
+
+def test_of_many_in_one_entry_a_few_are_named() -> None:
+    """A list of such values is no reason for as many lines in the log; their number is told."""
+    program = Program()
+    state = program.root("state", default={})
+    state["v"] = [1, *[object() for _ in range(9)]]
+    program.flush()
+    assert told(program) == [*(f'state["v"][{at}]' for at in range(1, 6)), 'state["v"]…']
+    assert "4 more values in it cannot be saved" in str(program.errors[-1])
 
 
 def test_what_stands_for_it_is_carried_along() -> None:

@@ -14,7 +14,7 @@ from autostate.codec.raw import NATIVE, dump, dump_as_is, is_flat, is_tagged
 from autostate.codec.registry import ATOMS, ENCODERS, entry_for, entry_named, is_atom, register
 from autostate.codec.tagged import encode_key, jsonable, problem_of, unsaved
 from autostate.codec.unknown import Unknown
-from autostate.codec.unsupported import TooDeep, Unsupported
+from autostate.codec.unsupported import Replaced, TooDeep, Unsupported
 from autostate.memory import encode as dumps
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "CONTAINERS",
     "ENCODERS",
     "NATIVE",
+    "Replaced",
     "TooDeep",
     "Unknown",
     "Unsupported",

@@ -29,7 +29,7 @@ from autostate.codec.secret import Secret
 from autostate.codec.signatures import Encode, Json, Ref
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
-from autostate.codec.unsupported import TooDeep, Unsupported, shown
+from autostate.codec.unsupported import Replaced, TooDeep, Unsupported, shown
 from autostate.process.interrupts import is_passing
 
 _STR: Final = frozenset({str})
@@ -45,9 +45,10 @@ def jsonable(value: Any, ref: Ref) -> Json:
     Args:
         value: The value; returned as it is when it is plain JSON already.
         ref: Gives `{"$ref": id}` for a container or a mutable object that is a node, None for any
-            other. If its attribute `lenient` is true, a value inside this one that cannot be
+            other. If it has an attribute `replaced`, a value inside this one that cannot be
             saved is replaced by the result of `unsaved`; a member, or an entry whose key cannot
-            be saved, is left out. Its method `strict` gives the `ref` for results of a
+            be saved, is left out; `replaced` takes each of these problems, with the way from this
+            value as its path. Its method `strict` gives the `ref` for results of a
             registered `encode`: a `decode` gets such a result complete, or is not called.
 
     Raises:
@@ -80,8 +81,18 @@ def unsaved(value: Any) -> dict[str, str]:
     return {"$unsaved": value.name if cls is Unknown else shown(cls)}
 
 
+def _replaced_of(ref: Ref) -> Replaced | None:
+    """Give the list for what is replaced; None if what cannot be saved is an error."""
+    return getattr(ref, "replaced", None)
+
+
 def _is_replaced(ref: Ref, problem: Unsupported) -> bool:
-    return getattr(ref, "lenient", False) and type(problem) is not TooDeep
+    """Note a problem if `ref` replaces what cannot be saved."""
+    replaced = _replaced_of(ref)
+    if replaced is None or type(problem) is TooDeep:
+        return False
+    replaced.add(problem)
+    return True
 
 
 def _encoder_of(cls: type, *, key: bool) -> Encode:
@@ -127,7 +138,8 @@ def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Mapping[str, Any] | list
     """Translate a dict's content: an object if all keys are str, else an array of pairs."""
     values = mapping.values()
     if not is_flat(values):
-        mapping = {key: _step(value, ref, key) for key, value in mapping.items()}
+        step = _step_of(ref)
+        mapping = {key: step(value, ref, key) for key, value in mapping.items()}
     if _STR.issuperset(map(type, mapping)):
         return mapping
     return _pairs(mapping.items(), ref)
@@ -158,12 +170,34 @@ def _step(value: Any, ref: Ref, key: Any, step: Callable[[Any], str] = _index) -
     try:
         return jsonable(value, ref)
     except Unsupported as problem:
-        if _is_replaced(ref, problem):
-            return unsaved(value)
         problem.steps.append(step(key))
         raise
     except RecursionError:
         raise TooDeep(_TOO_DEEP) from None
+
+
+def _lenient_step(value: Any, ref: Ref, key: Any, step: Callable[[Any], str] = _index) -> Json:
+    """Do as `_step`, but replace the value if it cannot be saved."""
+    replaced = _replaced_of(ref)
+    assert replaced is not None
+    before, more = len(replaced.problems), replaced.more
+    try:
+        encoded = _step(value, ref, key, step)
+    except TooDeep:
+        raise
+    except Unsupported as problem:  # the stand-in is for all of it
+        del replaced.problems[before:]
+        replaced.more = more
+        replaced.add(problem)
+        return unsaved(value)
+    for inner in replaced.problems[before:]:  # the way grows outwards
+        inner.steps.append(step(key))
+    return encoded
+
+
+def _step_of(ref: Ref) -> Callable[..., Json]:
+    """Choose once for each container, so that the usual step costs nothing more."""
+    return _step if _replaced_of(ref) is None else _lenient_step
 
 
 def _show(key: Any) -> str:
@@ -221,7 +255,8 @@ def encode_items(value: Sequence[Any], ref: Ref) -> Json:
     """Translate the items of a sequence, as an array."""
     if is_flat(value):
         return value
-    return [_step(item, ref, index) for index, item in enumerate(value)]
+    step = _step_of(ref)
+    return [step(item, ref, index) for index, item in enumerate(value)]
 
 
 def encode_members(value: Collection[Any], ref: Ref) -> list[Json]:
@@ -301,7 +336,8 @@ def _content_of_object(entry: TypeEntry, value: Any) -> Any:
 def _encode_fields(fields: dict[str, Any], ref: Ref) -> Json:
     """Translate an object's fields by name; their dict is no container of the state."""
     if not is_flat(fields.values()):
-        fields = {name: _step(value, ref, name, _attribute) for name, value in fields.items()}
+        step = _step_of(ref)
+        fields = {name: step(value, ref, name, _attribute) for name, value in fields.items()}
     if _STR.issuperset(map(type, fields)):
         return _guarded(fields)
     return {"$dict": [[encode_key(name), content] for name, content in fields.items()]}

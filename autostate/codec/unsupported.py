@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 _LONGEST_PATH = 12
+_NAMED: Final = 5
 
 
 class Unsupported(Exception):  # noqa: N818 - becomes an UnsupportedTypeError once its path is known
@@ -27,6 +28,33 @@ class Unsupported(Exception):  # noqa: N818 - becomes an UnsupportedTypeError on
 
 class TooDeep(Unsupported):
     """A value that is nested too deeply: no single place inside it is to blame."""
+
+
+class Replaced:
+    """The values inside an entry that cannot be saved, each replaced by a stand-in.
+
+    Attributes:
+        problems: The first few of them.
+        more: The number of the others: a list of a million such values is no reason for a log of a
+            million lines.
+    """
+
+    __slots__ = ("more", "problems")
+
+    def __init__(self) -> None:
+        self.problems: list[Unsupported] = []
+        self.more: int = 0
+
+    def clear(self) -> None:
+        """Begin anew: the entry is encoded once more."""
+        self.problems, self.more = [], 0
+
+    def add(self, problem: Unsupported) -> None:
+        """Note one more value."""
+        if len(self.problems) < _NAMED:
+            self.problems.append(problem)
+        else:
+            self.more += 1
 
 
 def shown(cls: Any) -> str:

@@ -140,5 +140,5 @@ class Outcomes:
             first = errors[0]
             if len(errors) > 1:
                 others = ", ".join(error.path for error in errors[1:6])
-                first.add_note(f"and {len(errors) - 1} more: {others}")
+                first.add_note(f"and {len(errors) - 1} more: {others}{', …' * (len(errors) > 6)}")
             raise first

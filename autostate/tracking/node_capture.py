@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, Protocol
 import msgspec
 
 from autostate import codec, depth
-from autostate.codec import Unsupported
+from autostate.codec import Replaced, Unsupported
 from autostate.codec.signatures import Json
 from autostate.errors import UnsupportedTypeError
 from autostate.memory import Pieces, encode
@@ -286,20 +286,36 @@ class NodeCapture(ABC):
         """
         encoded = self._reported(key, value, lambda: self._encoded(entry, value))
         if encoded is None:
+            replaced = Replaced()
             with contextlib.suppress(Unsupported, ValueError, RecursionError, depth.TooDeepError):
-                encoded = self._encoded(entry, value, lenient=True)
+                encoded = self._encoded(entry, value, replaced)
+                self._report_others(key, replaced)
         return encoded
 
-    def _encoded(self, entry: Any, value: Any, *, lenient: bool = False) -> bytes:
+    def _report_others(self, key: Any, replaced: Replaced) -> None:
+        """Note what else was replaced in an entry, beside the value that was met first."""
+        first = self.capture.errors[-1].path
+        for problem in replaced.problems:
+            if self._path(key, problem) != first:
+                self.report(key, problem)
+        if replaced.more:
+            # The same path however many there are, because each path is logged once.
+            others = Unsupported(f"{replaced.more:,} more values in it cannot be saved")
+            others.steps.append("…")
+            self.report(key, others)
+
+    def _encoded(self, entry: Any, value: Any, replaced: Replaced | None = None) -> bytes:
         current: object = self.node.tracker.capture  # another one is made only to keep hashes
         large = None  # the container that becomes a node, unless the entry is stored as it is
         while True:
+            if replaced is not None:
+                replaced.clear()
             divide = large is None and self.capture is current
             resolver = ReferenceResolver(
                 self.capture.graph,
                 self.node,
                 entry,
-                lenient=lenient,
+                replaced=replaced,
                 divide=divide,
                 originals=self.originals,
             )
@@ -349,10 +365,12 @@ class NodeCapture(ABC):
 
     def report(self, key: Any, problem: Unsupported) -> None:
         """Note that an entry cannot be saved."""
-        path = self.node.path + self.entries.step(key) + problem.path
-        error = UnsupportedTypeError(path, problem.problem)
+        error = UnsupportedTypeError(self._path(key, problem), problem.problem)
         self.entries.bad[key] = error
         self.capture.errors.append(error)
+
+    def _path(self, key: Any, problem: Unsupported) -> str:
+        return self.node.path + self.entries.step(key) + problem.path
 
 
 def dump_key(key: Any) -> bytes:

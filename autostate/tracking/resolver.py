@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from autostate import codec
-from autostate.codec import Unsupported
+from autostate.codec import Replaced, Unsupported
 from autostate.signing import NoKeyError
 from autostate.tracking.barrier import Barrier, size
 from autostate.tracking.cell import Cell
@@ -38,7 +38,8 @@ class ReferenceResolver:
         graph: The graph of the tracker.
         node: The node to which the entry belongs.
         key: The entry.
-        lenient: Replace values that cannot be saved: see `codec.unsaved`.
+        replaced: Takes the values that cannot be saved, which are replaced: see `codec.unsaved`.
+            None: such a value is an error.
         divide: Make a container a node if the entry is large.
         originals: If copies are encoded: what they are copies of, by their `id`s.
 
@@ -55,8 +56,8 @@ class ReferenceResolver:
         "_originals",
         "_seeks_top",
         "key",
-        "lenient",
         "node",
+        "replaced",
         "seen",
         "top",
     )
@@ -67,7 +68,7 @@ class ReferenceResolver:
         node: Node,
         key: Any,
         *,
-        lenient: bool = False,
+        replaced: Replaced | None = None,
         divide: bool = False,
         originals: Mapping[int, Any] = MappingProxyType({}),
     ) -> None:
@@ -75,7 +76,7 @@ class ReferenceResolver:
         self._originals = originals
         self.node = node
         self.key = key
-        self.lenient = lenient
+        self.replaced = replaced
         self.seen: dict[int, Any] = {}
         self.top: Any = None
         self._seeks_top = divide

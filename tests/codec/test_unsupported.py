@@ -42,7 +42,8 @@ from tests.codec.test_codec import encoded, no_node, numbered, plain
 class Lenient:
     """Refers to no node, and lets what cannot be saved be replaced."""
 
-    lenient = True
+    def __init__(self) -> None:
+        self.replaced = codec.Replaced()
 
     def __call__(self, _value: Any) -> None:
         return None
@@ -100,6 +101,21 @@ def test_what_cannot_be_saved_can_be_replaced(value: Any, stored: Any) -> None:
     assert translated == stored
     decoded = codec.decode(translated, plain)
     assert msgspec.json.decode(encoded(decoded)) == stored
+
+
+def test_each_value_that_is_replaced_is_named_with_its_way() -> None:
+    """Through dicts, tuples and objects; the first few, and how many others there are."""
+    lenient = Lenient()
+    codec.jsonable({"a": (1, LOCK), "b": [Holder({LOCK: 1}), Opaque([LOCK])]}, lenient)
+    assert [problem.path for problem in lenient.replaced.problems] == [
+        '["a"][1]',
+        '["b"][0].lock (the key <lock>)',
+        '["b"][1] (as its encode gave it)[0][0]',
+    ]
+    lenient.replaced.clear()
+    codec.jsonable([[LOCK] * 3, [LOCK] * 30], lenient)
+    assert [problem.path for problem in lenient.replaced.problems][3:] == ["[1][0]", "[1][1]"]
+    assert lenient.replaced.more == 28
 
 
 def test_what_stands_for_a_value_names_its_class() -> None:
