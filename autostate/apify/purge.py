@@ -46,10 +46,10 @@ def surviving_a_purge(managers: Iterable[StateManager]) -> Generator[None]:
                 "The Apify SDK has emptied the local default key-value store, where autostate "
                 "keeps its records%s. To resume local runs set APIFY_PURGE_ON_START=0, or use a "
                 "named store: autostate.configure('apify:NAME').",
-                "; state that was loaded before is saved again" if owners else "",
+                "; state that was loaded before is saved again, the rest is gone" if owners else "",
             )
             for owner in owners:
-                owner.store_wiped()
+                owner.store_wiped(purged=True)
 
 
 def _records() -> set[str]:

@@ -10,7 +10,11 @@ from autostate.containers.list import PersistedList
 from autostate.containers.set import PersistedSet
 from autostate.tracking.kind import SELDOM
 
-SELDOM.update(proxy="autostate.containers.proxy", loop="autostate.containers.position")
+SELDOM.update(
+    proxy="autostate.containers.proxy",
+    loop="autostate.containers.position",
+    outbox="autostate.containers.outbox_state",
+)
 
 __all__ = [
     "PersistedCounter",

@@ -247,17 +247,23 @@ class Incarnation:
         if self.last_saved is not None and not self._journal.is_stored(timeout=timeout):
             raise StoreGoneError(f"{self.store.url} was deleted while this process used it")
 
-    def store_wiped(self) -> None:
+    def store_wiped(self, *, purged: bool = False) -> None:
         """Save everything again, after the store was emptied while it was in use.
+
+        Args:
+            purged: Whether it was emptied to begin anew: then what nobody has opened is gone.
 
         Raises:
             FencedError: Another process has begun anew there.
         """
         with self.flush_thread.exclusive():
             self.claim.check(self._journal)
+            # First: changes of what was saved before do not make a state in an empty store.
+            self.tracker.mark_lost(unopened=not purged)
+            if purged:
+                self._unreadable.clear()
             self._journal.reset()
             self.claim.move_to(self._journal.epoch)
-            self.tracker.mark_all()
 
     def finish(self, timeout: float) -> Exception | None:
         """Save for the last time, untrack the objects, close the store.

@@ -65,9 +65,12 @@ class Base(Struct, frozen=True):
     def fits(self, writer: Writer | None, number: int) -> bool:
         """Tell whether a state is one of them.
 
-        An older state of the same process is not: the changes would make a mixture of it.
+        An older state of the same process is not: the changes would make a mixture of it. An empty
+        store has no number; the process may have counted before the store was emptied.
         """
-        return writer in self.writers and self.first <= number <= self.last
+        if writer not in self.writers:
+            return False
+        return writer is None or self.first <= number <= self.last
 
 
 class Spill(Struct, frozen=True):

@@ -123,5 +123,10 @@ def kind_named(name: str) -> Kind:
     return KINDS[name]
 
 
+def is_known(name: str) -> bool:
+    """Tell whether there is a kind of that name, loaded or not."""
+    return name in KINDS or name in SELDOM
+
+
 PLAIN: Final[dict[type, Kind]] = {}
 """The kinds by the plain types that they replace."""

@@ -489,6 +489,13 @@ class Marks(ABC):
             node.kind.release(node.obj)
         node.obj._node_ = None
 
+    def mark_anew(self, nodes: Iterable[Node]) -> None:
+        """Mark nodes of which the store has nothing; the lock is held."""
+        for node in nodes:
+            node.entries.forget_saved()
+            self.dirty_nodes[node] = None
+        self.wake()
+
     def new_id(self) -> int:
         """Return a number that no node has had."""
         node_id = self._next_id

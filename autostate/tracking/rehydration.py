@@ -32,7 +32,7 @@ from autostate.tracking.decoded_conversion import FLAT, converted_types
 from autostate.tracking.hashes import remember_hashes
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.kept import Kept
-from autostate.tracking.kind import KINDS, Kind, kind_named
+from autostate.tracking.kind import KINDS, Kind, is_known, kind_named
 from autostate.tracking.node import LARGE, Marks, Node
 from autostate.tracking.parts import PART, free, parts_of
 from autostate.tracking.raw import items_of
@@ -136,6 +136,10 @@ class Rehydration:
     Args:
         tracker: The tracker to which the containers will belong.
         states: The stored nodes by id; rebuilt nodes are removed.
+
+    Attributes:
+        lost: Whether the store has lost the nodes: those that are rebuilt have to be saved.
+        resigned: The nodes with pickled values that an older key has signed.
     """
 
     def __init__(self, tracker: Marks, states: dict[int, State]) -> None:
@@ -147,7 +151,8 @@ class Rehydration:
         self._begun: list[Node] = []
         self._empty: list[Node] = []  # nodes to be filled before a build returns
         self._shared: list[Node] = []
-        self.resigned: set[Node] = set()  # with pickled values that an older key has signed
+        self.lost: bool = False
+        self.resigned: set[Node] = set()
 
     def may_refer_to(self, nodes: Iterable[Node]) -> bool:
         """Tell whether a root that was not rebuilt yet may refer to one of these nodes.
@@ -202,7 +207,7 @@ class Rehydration:
         node_id = self._names.get(name)
         if node_id is None:
             return None
-        if self._states[node_id].kind not in KINDS:  # marked as unreadable by `journal.salvage`
+        if not is_known(self._states[node_id].kind):  # marked as unreadable by `journal.salvage`
             raise CorruptStateError(f"{name} could not be read before; a copy is kept")
         if name in self._broken:
             raise _copied(self._broken[name])
@@ -249,6 +254,8 @@ class Rehydration:
 
     def _commit(self) -> None:
         """Remove the rebuilt nodes from the stored ones."""
+        if self.lost:
+            self._tracker.mark_anew(self._built)
         for node, state in self._built.items():
             self._states.pop(node.id, None)
             if state.name is not None:

@@ -8,7 +8,6 @@ from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from autostate.errors import CodecError
 from autostate.process.interrupts import uninterrupted
 from autostate.tracking.barrier import VARIANTS, arm, disarm
 from autostate.tracking.flat import is_flat
@@ -158,19 +157,33 @@ class Roots(Marks, ABC):
         self.written.forget_unbound()
         self.watched.leave(node)
 
-    @shows_warnings
     def mark_all(self) -> None:
-        """Mark everything, also roots that were not asked for yet: the store has lost it."""
+        """Mark all that is live."""
         with self.lock:
+            self.mark_anew(list(self.nodes.values()))
+
+    @shows_warnings
+    def mark_lost(self, *, unopened: bool = True) -> None:
+        """Mark everything, because the store has lost it.
+
+        Args:
+            unopened: Whether to mark also the roots that were not asked for yet; else they are
+                forgotten.
+        """
+        with self.lock:
+            if not unopened:
+                self._rehydration = Rehydration(self, {})
+            self._rehydration.lost = True  # what cannot be rebuilt now may be later
+            self.mark_all()
             for name in self._rehydration.names:
                 try:
                     self._rehydration.attach(None, name)
-                except CodecError as error:
-                    logger.critical("%s; the store has lost it", error)
-            for node in list(self.nodes.values()):
-                node.entries.forget_saved()
-                self.dirty_nodes[node] = None
-            self.wake()
+                except Exception as error:  # also of the user's own code: the others are saved
+                    logger.critical(
+                        "the store has lost %s, which is saved again only if this process opens "
+                        "it: %s",
+                        *(name, str(error) or type(error).__name__),
+                    )
 
     def close(self) -> None:
         """Untrack all objects: they become plain, and run at full speed."""

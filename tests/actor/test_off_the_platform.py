@@ -68,6 +68,35 @@ class TestOffThePlatform:
         """
         assert "1000 {'n': 2}" in self.run(tmp_path, read, AUTOSTATE_URL="apify:")
 
+    def test_what_nobody_has_opened_is_gone_with_the_purge(self, tmp_path: Path) -> None:
+        """An outbox and a loop of a killed run: both begin anew, and all is saved as a whole."""
+        killed = """
+        autostate.outbox("mails", lambda items: 1 / 0).put("old")
+        for page in autostate.resume("pages", [1, 2, 3]):
+            PersistedDict("state", n=page)
+            PersistedDict("other", n=page)
+            autostate.flush()
+            __import__("os")._exit(0)
+        """
+        self.run(tmp_path, killed, AUTOSTATE_URL="apify:")
+        body = """
+        state = PersistedDict("state", n=0)
+        async with Actor:
+            mails = autostate.outbox("mails", lambda items: print("sent", *items[0][2:]))
+            mails.put("new")
+            await mails.drain_async()
+            for page in autostate.resume("pages", [1, 2, 3]):
+                state["n"] += page
+            print(PersistedDict("other", n=0), autostate.statistics().last_error)
+        """
+        output = self.run(tmp_path, body)
+        assert "the rest is gone" in output
+        assert "sent new\n" in output
+        assert "{'n': 0} None" in output
+        assert "could not" not in output
+        assert "ERROR" not in output
+        assert self.read(tmp_path, "apify:") == "{'n': 7}"
+
     def test_state_made_after_the_purge_begins_anew_with_a_warning(self, tmp_path: Path) -> None:
         """The SDK's fresh start is respected, but not without a word."""
         body = """
