@@ -104,6 +104,31 @@ def test_all_that_belongs_to_a_database_is_private(tmp_path: Path, umask: str) -
     assert {"./deep", "./deep/er", "./spilled"} <= folders
 
 
+SHARED = """
+from autostate import SharedCounter
+SharedCounter("pages")["done"] += 1
+autostate.flush()
+look()
+"""
+
+AGAIN = """
+state = PersistedDict("state", n=1)
+autostate.flush()
+os.rename(".autostate", "moved")
+state["n"] = 2
+autostate.flush()
+look()
+"""
+
+
+@pytest.mark.parametrize("code", [SHARED, AGAIN], ids=["shared objects alone", "moved away"])
+def test_each_folder_of_the_library_is_private(tmp_path: Path, code: str) -> None:
+    """Also of a program with shared objects alone, and one that is made anew during a run."""
+    made = found(tmp_path, "22", code, "sqlite:///.autostate/state.db")
+    assert made["./.autostate"] == "0o700"
+    assert made["./.autostate/.gitignore"] == "0o600"
+
+
 @pytest.mark.parametrize("umask", ["0", "22", "777", "277"])
 def test_records_in_a_folder_are_private(tmp_path: Path, umask: str) -> None:
     """So is the folder; those above it hold the program's datasets, too."""

@@ -251,7 +251,10 @@ class OwnerLock:
 
     def _made(self, flags: int) -> int:
         """Make the file, or open what another process has just made."""
-        make_folder(self.path.parent, 0o755)  # for the SDK's store: a database's folder exists
+        folder = self.path.parent
+        # The folder of the SDK's stores is the program's, too. That of a database exists, unless it
+        # was moved away meanwhile.
+        make_folder(folder, 0o755 if folder.name == "key_value_stores" else 0o700)
         while True:  # an owner that ends removes the file
             with contextlib.suppress(FileExistsError):
                 return create(self.path, self._mode())

@@ -29,6 +29,7 @@ from autostate.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from autostate.files import make_folder
 from autostate.ownership.state_names import of_programs
 from autostate.process import exit_status, lifecycle
 from autostate.process.interrupts import Worker
@@ -102,7 +103,7 @@ class Home(Beside):
         if not readonly:
             under_test.check(self.url, path_of(self.url), public)
             if (path := file_of(self.url)) is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
         return keyed(open_store(self.url, readonly=readonly), self.settings)
 
     def get(self, cls: type[Any], name: str, options: Options) -> Any:
