@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copyreg
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, NoReturn, Self
 
 from autostate.runtime.info import SharedInfo
 from autostate.shared import handle as seam
@@ -57,6 +57,17 @@ def refused(builtin: Any, name: str, advice: str) -> Callable[..., NoReturn]:
     return method
 
 
+def refuse_defaults(
+    cls: type, name: str, defaults: Collection[Any], named: Collection[str]
+) -> None:
+    """Refuse the defaults that a persisted container would take."""
+    if defaults or named:
+        raise TypeError(
+            f"{cls.__name__}({name!r}): shared objects have no defaults, which each process "
+            "would write again: use update()"
+        )
+
+
 class SharedContainer:
     """The base of the shared containers.
 
@@ -69,8 +80,9 @@ class SharedContainer:
     if TYPE_CHECKING:
         _handle_: Handle
 
-    def __new__(cls, name: str, /) -> Self:
+    def __new__(cls, name: str, /, *defaults: Never, **named: Never) -> Self:
         """Give the live object of that name; the first call for a name makes it."""
+        refuse_defaults(cls, name, defaults, named)
         return cls._attached_(name, {})
 
     @classmethod

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Never, Self
 
 from autostate.containers.dict import K, V
-from autostate.shared.container import SharedContainer, refused
+from autostate.shared.container import SharedContainer, refuse_defaults, refused
 from autostate.shared.handle import ABSENT, Handle, Options
 
 Merge = Callable[[Any, Any], Any]
@@ -65,8 +65,16 @@ class SharedDict(SharedContainer, dict[K, V]):
     if TYPE_CHECKING:
         _merge_: Merge | Mapping[Any, Merge] | None
 
-    def __new__(cls, name: str, /, *, merge: Merge | Mapping[Any, Merge] | None = None) -> Self:
+    def __new__(
+        cls,
+        name: str,
+        /,
+        *defaults: Never,
+        merge: Merge | Mapping[Any, Merge] | None = None,
+        **named: Never,
+    ) -> Self:
         """Give the live object of that name; the first call for a name makes it."""
+        refuse_defaults(cls, name, defaults, named)
         if merge is not None:
             functions = merge.values() if isinstance(merge, Mapping) else (merge,)
             if not all(map(callable, functions)):
