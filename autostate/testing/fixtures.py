@@ -24,9 +24,10 @@ _COMMAND_HELP: Final = (
     "the command that starts the Actor under test; by default python -m src, as in templates"
 )
 _MARK: Final = (
-    "actor(cmd=None, **options): the Actor of the fixture `run`: its command as a list, and "
-    "options of LocalPlatform.start_run, such as input"
+    "actor(cmd=None, **options): the Actor of the fixture `run`: its command, a text or a list, "
+    "and options of LocalPlatform.start_run, such as input"
 )
+_USUAL: Final = "python -m src"
 _RUNS: Final = pytest.StashKey[LocalPlatform]()
 
 
@@ -58,12 +59,13 @@ def run(request: pytest.FixtureRequest, local_platform: LocalPlatform) -> Run:
     options = {} if mark is None else dict(mark.kwargs)
     cmd = options.pop("cmd", None) or (mark.args[0] if mark is not None and mark.args else None)
     options.setdefault("cwd", request.config.rootpath)
-    return local_platform.start_run(cmd or _command(request.config), **options)
+    cmd = cmd or str(request.config.getini("autostate_actor")) or _USUAL
+    return local_platform.start_run(_words(cmd) if isinstance(cmd, str) else cmd, **options)
 
 
-def _command(config: pytest.Config) -> list[str]:
-    """Give the configured command; `python` is the Python that runs pytest."""
-    words = shlex.split(str(config.getini("autostate_actor"))) or ["python", "-m", "src"]
+def _words(command: str) -> list[str]:
+    """Divide a command as a shell does; `python` is the Python that runs pytest."""
+    words = shlex.split(command) or shlex.split(_USUAL)
     return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 

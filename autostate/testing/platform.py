@@ -12,6 +12,7 @@ to this process over the loopback interface.
 
 from __future__ import annotations
 
+import shlex
 import socket
 import threading
 import time
@@ -173,6 +174,8 @@ class LocalPlatform:
             actor_id: The Actor that the run is of.
             origin: Who has started it, as the platform tells: "API", or "ACTOR" for a child run.
         """
+        if isinstance(cmd, str):
+            raise TypeError(f"cmd is a list of words: {shlex.split(cmd)}, not {cmd!r}")
         actor = LocalActor(actor_id, cmd, env or {}, cwd)
         charging = Charging(prices, max_total_charge_usd, self._clock)
         run = self._make_run(actor, charging, standby=standby, origin=origin)

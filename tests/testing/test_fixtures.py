@@ -65,11 +65,22 @@ def test_a_project_tests_its_actor(tmp_path: Path) -> None:
 
 
 def test_the_configured_command(tmp_path: Path) -> None:
-    """A project whose Actor starts in another way says so once."""
+    """A project whose Actor starts in another way says so once, or in a mark, as a text too."""
     tests = """
+import pytest
+
 def test_mine(run):
     assert run.wait() == 0
     assert run.output == "mine\\n"
+
+@pytest.mark.actor("python -c 'print(1)'")
+def test_another(run):
+    assert run.wait() == 0
+    assert run.output == "1\\n"
+
+def test_a_run_takes_words(local_platform):
+    with pytest.raises(TypeError, match="a list of words: .'node', 'main.js'., not"):
+        local_platform.start_run("node main.js")
 """
     printed = _run(tmp_path, tests, "autostate_actor = python -c 'print(\"mine\")'\n")
-    assert "1 passed" in printed, printed
+    assert "3 passed" in printed, printed
