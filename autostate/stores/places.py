@@ -52,6 +52,16 @@ def refuse_place(path: Path) -> os.stat_result | None:
     return found
 
 
+def is_writable(path: str) -> bool:
+    """Tell whether the permissions of a database, its journal and its folder allow writes.
+
+    While it is open SQLite reports a change of these as an I/O error.
+    """
+    files = filter(os.path.lexists, [path, f"{path}-journal"])
+    places = [os.path.dirname(path), *files]  # noqa: PTH120 - a text, as SQLite has it
+    return all(os.access(each, os.W_OK, effective_ids=_EFFECTIVE) for each in places)
+
+
 def refuse_unreadable(path: Path) -> os.stat_result:
     """Refuse a path from which nothing can be read; return what is there.
 

@@ -42,7 +42,7 @@ from autostate.errors import (
     StoreUnavailableError,
 )
 from autostate.stores.base import OneByOne
-from autostate.stores.places import refuse_planted
+from autostate.stores.places import is_writable, refuse_planted
 from autostate.stores.sqlite_connection import DAMAGED, LONGEST_KEY, STEPS
 from autostate.stores.sqlite_file import open_copy, open_database, owner_file_of
 
@@ -73,6 +73,10 @@ _MENDABLE = {
     "flush_timeout",
     sqlite3.SQLITE_NOMEM: _NO_MEMORY,
 }
+_NOT_ANY_MORE = (
+    "is not writable any more: check the permissions of the file, of the journal beside it, and of "
+    "their folder"
+)
 _LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM})
 _FINAL = {
     sqlite3.SQLITE_READONLY: "is not writable: check the permissions of the file and its folder",
@@ -269,6 +273,8 @@ class SqliteStore(OneByOne):
             if code in _MENDABLE:
                 waited = _TIMEOUT if self._wait < 0 else self._wait
                 told = _MENDABLE[code].format(wait=waited)
+                if code == sqlite3.SQLITE_IOERR and not is_writable(self._real):
+                    told = _NOT_ANY_MORE
                 return StoreUnavailableError(f"{self.path} {told}", lasting=code in _LASTING)
             if code == sqlite3.SQLITE_CORRUPT:
                 return DamagedStoreError(f"{self.path} {DAMAGED}")

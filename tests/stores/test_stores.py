@@ -178,6 +178,45 @@ store.close()
 """
 
 
+_PERMISSIONS_TAKEN = """
+import fcntl, os, resource, signal, sys
+from pathlib import Path
+from autostate.errors import StoreUnavailableError
+from autostate.stores.sqlite import SqliteStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+if os.getuid() == 0:
+    os.setuid(65534)
+path = Path(sys.argv[1])
+store = SqliteStore(path)
+store.write({"record": b"1"})
+for each in (path, path.parent):
+    each.chmod(0o555)
+# A file that is open stays writable on most systems; some report it as the error of this limit.
+resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+try:
+    store.write({"large": bytes(1 << 20)})
+except StoreUnavailableError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limits on files here")
+def test_permissions_that_are_taken_during_a_run_are_told() -> None:
+    """Not the disk is to be looked at: SQLite has one error for both."""
+    with tempfile.TemporaryDirectory() as name:  # not below tmp_path, which others cannot enter
+        folder = Path(name)
+        folder.chmod(0o777)
+        run = subprocess.run(
+            [sys.executable, "-c", _PERMISSIONS_TAKEN, str(folder / "own" / "state.db")],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent.parent.parent,
+        )
+        (folder / "own").chmod(0o755)
+    assert "own/state.db is not writable any more: check the permissions" in run.stdout
+
+
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limits on files here")
 def test_a_file_that_cannot_grow_is_unavailable(tmp_path: Path) -> None:
     """The operating system refusing to write is an error that may pass, in a real process."""
