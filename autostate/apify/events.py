@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from autostate import announced, hub, logs
-from autostate.errors import AutostateError
+from autostate.errors import AutostateError, StateInUseError
 from autostate.process.interrupts import Latch, Worker
 from autostate.runtime.api import current_manager, live
 from autostate.runtime.manager import StateManager
@@ -166,6 +166,8 @@ async def _resume_outboxes(actor: Any, *, leaving: bool = False) -> None:
 
     try:
         await in_step.resume(actor, leaving=leaving)
+    except StateInUseError as error:  # the owner delivers it; a use of the state raises this again
+        logger.debug("What former runs have pushed and charged is left to the owner: %s", error)
     except AutostateError as error:
         logger.error("What former runs have pushed and charged is not delivered: %s", error)  # noqa: TRY400
     except Exception:

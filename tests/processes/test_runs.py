@@ -56,6 +56,22 @@ def test_two_runs_on_one_named_store(isolated: Path, ended: str) -> None:
 
 
 @pytest.mark.usefixtures("forked_actors")
+def test_a_second_run_in_step_is_refused_once(isolated: Path) -> None:
+    """Its log has the paragraph once: what former runs have left is delivered by the owner."""
+    code = ACTOR.replace('"apify:seen"', '"apify:seen", in_step=True')
+    (isolated / "my_actor.py").write_text(code)
+    command = [sys.executable, "my_actor.py"]
+    with LocalPlatform() as platform:
+        first = platform.start_run(command, cwd=isolated)
+        first.container.wait_for_output("works")
+        second = platform.start_run(command, cwd=isolated)
+        assert second.wait() != 0
+        assert second.output.count("Only one process at a time may write") == 1, second.output
+        first.store.set_json("stop", True)
+        assert first.wait() == 0
+
+
+@pytest.mark.usefixtures("forked_actors")
 def test_a_child_in_another_run_is_refused_too(isolated: Path) -> None:
     """It claims with its first write, and asks for the owner's run then."""
     (isolated / "my_actor.py").write_text(ACTOR)
