@@ -13,6 +13,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from autostate.loops.source import Checker, Source, skip
@@ -63,10 +64,21 @@ class Lines(Source):
                 item = next(items, None)
             except Exception:  # in the middle of a character, or of a row
                 item = None
+            if not checker.matches(at, item):
+                self._refuse_shortened(checker)
             checker.check(at, item)
             at += 1
         skip(items, at, checker)
         return items
+
+    def _refuse_shortened(self, checker: Checker) -> None:
+        """Say so if there are fewer items than were done: of a file all have to be read for it."""
+        try:
+            length = sum(1 for _ in islice(self._items(), checker.done))
+        except Exception:  # what it holds now may be no text, or no rows
+            return
+        if length < checker.done:
+            checker.ends(length)
 
     def _items(self) -> Iterator[Any]:
         """Set the file to its first item, and give all."""

@@ -93,18 +93,22 @@ class Checker:
                 self._prints[recent.number] = recent.prints
         self.indexes: list[int] = [at for at, prints in sorted(self._prints.items()) if any(prints)]
 
+    def matches(self, index: int, item: Any) -> bool:
+        """Tell whether an item is the one that was done."""
+        return fingerprint(item, self._key) in self._prints[index]
+
     def check(self, index: int, item: Any) -> None:
         """Compare an item.
 
         Raises:
             ResumeError: It is not the item that was done.
         """
-        if fingerprint(item, self._key) not in self._prints[index]:
+        if not self.matches(index, item):
             self.refuse(f"item {index} (the first is item 0) is not the one that was done")
 
     def ends(self, length: int) -> NoReturn:
         """Refuse an iterable that is too short."""
-        self.refuse(f"it ends after {length}")
+        self.refuse(f"there are fewer items ({length}) than were done ({self.done})")
 
     def refuse(self, what: str) -> NoReturn:
         """Raise an error that says what differs, and what the user can do."""

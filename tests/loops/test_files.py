@@ -188,3 +188,12 @@ def test_the_share_of_a_file_is_known() -> None:
         for _ in resume("other", [1]):
             [walk] = current_manager().loops()
             assert walk.share is None  # type: ignore[attr-defined]  # ty: ignore[unresolved-attribute]
+
+
+def test_a_table_with_fewer_rows_than_were_done_is_told_so() -> None:
+    """Not that a row is another one: that would send the user looking for it."""
+    leave(lambda: csv.DictReader(table()), 8)
+    path = written()
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:7]))
+    with pytest.raises(ResumeError, match=r"there are fewer items \(3\) than were done \(7\)"):
+        leave(lambda: csv.DictReader(table()), 1)
