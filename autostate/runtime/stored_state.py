@@ -91,9 +91,12 @@ def names_in(url: str | os.PathLike[str], settings: Settings) -> list[str]:
 
 
 def beside(path: Path, name: str, *, among: bool = False) -> Path | None:
-    """Find another store in the same folder that holds a state object of a name.
+    """Find the other store in the same folder that holds a state object of a name.
 
     Large stores, and stores that cannot be read, are skipped.
+
+    Returns:
+        Its path; None if there is none, or several: a name that many programs use says nothing.
 
     Args:
         path: The store; it need not exist.
@@ -101,11 +104,14 @@ def beside(path: Path, name: str, *, among: bool = False) -> Path | None:
         among: The store itself may be the result, too.
     """
     others = sorted(one for one in path.parent.glob(f"*{path.suffix}") if among or one != path)
+    found = []
     for other in others[:_OTHERS]:
         with contextlib.suppress(AutostateError, OSError):
             if other.stat().st_size <= _LARGE and name in read_state(other).roots:
-                return other
-    return None
+                found.append(other)
+                if len(found) > 1:
+                    break
+    return found[0] if len(found) == 1 else None
 
 
 def _owner(store: Store, epoch: int) -> tuple[Owner | None, bool]:

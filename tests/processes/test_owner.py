@@ -267,10 +267,12 @@ def test_a_renamed_program_is_told_where_its_state_is(processes: Processes) -> N
     assert "'progress' is new and empty" in error
     assert f"AUTOSTATE_URL=sqlite:///{processes.folder / '.autostate' / 'job.db'}" in error
     assert processes.run("crawl.py") == (0, "", "")  # it is there now
-    code = "import apify; progress = PersistedDict('progress', page=0)"
+    code = "progress = PersistedDict('progress', page=0)"  # a name that many use says nothing
+    assert processes.run(processes.write(code, "third.py")) == (0, "", "")
+    code = "import apify; other = PersistedDict('other', page=0)"
     exit_code, _, error = processes.run(processes.write(code))
     assert exit_code == 0
-    assert "'progress' is new and empty in the storage of an Actor" in error
+    assert "'other' is new and empty in the storage of an Actor" in error
     assert f"AUTOSTATE_URL=sqlite:///{processes.folder / '.autostate'}" in error
     assert processes.run(processes.write("PersistedDict('mine')", "b.py")) == (0, "", "")
 
