@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args
 
 from autostate import under_test
 from autostate.ownership import program
+from autostate.process import exit_status
 
 OnCorrupt = Literal["raise", "previous"]
 OnUnknown = Literal["raise", "keep"]
@@ -191,7 +192,10 @@ class Settings:
         """
         if self.key is not None:
             return _keys(self.key, "key")
-        return _keys(tuple(os.environ.get(KEY_VARIABLE, "").split()), KEY_VARIABLE)
+        try:
+            return _keys(tuple(os.environ.get(KEY_VARIABLE, "").split()), KEY_VARIABLE)
+        except ValueError as error:
+            raise exit_status.expect(error) from None
 
     @property
     def published(self) -> tuple[str, tuple[str, ...]] | None:
@@ -244,7 +248,7 @@ class Settings:
             The settings.
 
         Raises:
-            TypeError: There is no setting of that name; the message names those nearest to it.
+            TypeError: There is no setting of that name; the message names the nearest one.
             ValueError: A value makes no sense; the message says which would.
 
         Example:
@@ -370,13 +374,13 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
             _filled(base, {name: found[name]})
         except ValueError as error:
             problem = f"the environment variable {variable}: {error}"
-            raise ValueError(problem) from None
+            raise exit_status.expect(ValueError(problem)) from None
     try:
         _filled(base, found)
     except ValueError as error:
         variables = " and ".join(VARIABLES[name] for name in found)
         problem = f"the environment variables {variables}: {error}"
-        raise ValueError(problem) from None
+        raise exit_status.expect(ValueError(problem)) from None
     return found
 
 
@@ -471,8 +475,9 @@ def _check_names(overrides: Mapping[str, Any]) -> None:
         if name not in NAMES:
             import difflib
 
-            near = difflib.get_close_matches(name, NAMES, cutoff=0.5) or NAMES
-            raise TypeError(f"there is no setting {name!r}; did you mean {' or '.join(near)}?")
+            near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+            told = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
+            raise TypeError(f"there is no setting {name!r}; {told}")
 
 
 def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:

@@ -277,6 +277,15 @@ def test_a_renamed_program_is_told_where_its_state_is(processes: Processes) -> N
     assert processes.run(processes.write("PersistedDict('mine')", "b.py")) == (0, "", "")
 
 
+def test_a_wrong_variable_is_one_line(processes: Processes) -> None:
+    """As a wrong AUTOSTATE_URL is; also beside a URL that is right, which is not blamed."""
+    job = processes.write("PersistedDict('d')")
+    for url in ({}, {"AUTOSTATE_URL": "memory:"}):
+        told = "debounce must be a number of seconds, not 'fast'\n"
+        error = f"autostate: the environment variable AUTOSTATE_DEBOUNCE: {told}"
+        assert processes.run(job, AUTOSTATE_DEBOUNCE="fast", **url) == (1, "", error)
+
+
 def test_what_a_fenced_process_loses_shows_in_its_exit_code(processes: Processes) -> None:
     """Also where the log goes to a file, and no write of its own has been refused."""
     job = processes.write(
