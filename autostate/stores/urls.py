@@ -138,5 +138,8 @@ def _refuse_unknown(source: str, scheme: str) -> NoReturn:
     if "://" in source:
         raise ValueError(f"{scheme}: begins no URL of a store. Known are: {KNOWN}")
     if source.endswith(_FILES) or (source and "/" in source):
-        _refuse(source, "the URL of a file is", f"sqlite:///{source}")
+        why = (
+            f"a text is a URL, and a path is given as Path({shown(source)!r}). The URL of a file is"
+        )
+        _refuse(source, why, f"sqlite:///{source}")
     raise ValueError(f"{shown(source)!r} is not the URL of a store. Known are: {KNOWN}")

@@ -38,6 +38,7 @@ from tests.conformance.store_kit import opened
         ("apify:my-store?token=x", "'apify:my-store'"),
         ("apify://my-store", "'apify:my-store'"),
         ("state.db", "'sqlite:///state.db'"),
+        (".autostate/prices.db", "Path('.autostate/prices.db')"),
         ("./data/state", "'sqlite:///./data/state'"),
         ("/var/state.db", "'sqlite:////var/state.db'"),
         ("~/state.db", "'sqlite:///~/state.db'"),
