@@ -174,6 +174,8 @@ autostate.delete("hits")
 assert_type(autostate.names(), list[str])
 assert_type(autostate.backup("copy.db", "sqlite:///crawl.db"), str)
 autostate.delete()  # error
+assert_type(autostate.discard_unpublished("sqlite:///s.db"), dict[str, int])
+autostate.discard_unpublished(1)  # error
 
 # -- settings ------------------------------------------------------------------------------------
 
