@@ -131,8 +131,11 @@ class Outcomes:
             if error.path not in self._reported:
                 self._reported.add(error.path)
                 logs.heard().error(
-                    "a value is not saved, everything else is: %s",
-                    error,
+                    "%s not saved, everything else is: %s",
+                    *(
+                        "a value is" if len(errors) == 1 else "one of several values that are",
+                        error,
+                    ),
                     extra=logs.attributes("value_not_saved", path=error.path, store=self._store),
                 )
                 hub.flush_failed.send(self._sender, error=error, failures=0)

@@ -25,8 +25,9 @@ class Statistics:
         failing: How many of them since the last that succeeded.
         last_error: Why the last attempt failed; None when it succeeded.
         waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
-        unsavable: The paths of entries that cannot be saved; all other entries are saved. A path
-            stays until `flush()` or `durable()` has tried the entry again.
+        unsavable: The paths of entries that cannot be saved, and of values inside an entry, of
+            which five are named: a path that ends with `…` is for the others. All else is saved.
+            A path stays until `flush()` or `durable()` has tried the entry again.
         compactions: Journals replaced by a snapshot.
         fenced: Whether a later process has taken over, so that nothing is saved any more.
     """
