@@ -35,7 +35,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -44,7 +44,7 @@ from autostate.apify.run_input import digest_of, is_equal, text_of
 from autostate.containers.dict import PersistedDict
 from autostate.containers.root import blank
 from autostate.deadline import backoff
-from autostate.errors import ChildRunError
+from autostate.errors import ChildRunError, UnsupportedTypeError
 from autostate.ownership.state_names import OWN
 from autostate.process import lifecycle
 from autostate.runtime.api import current_manager
@@ -272,7 +272,8 @@ class _Child:
                 run = await self._search() if "intent" in self._note else None
                 run = run or await self._try_to_start(run_input, text, options, attempt)
                 if run is not None:
-                    await self._manager.durable()  # before anything else happens
+                    with suppress(UnsupportedTypeError):  # logged; everything else is durable
+                        await self._manager.durable()  # before anything else happens
                     return run
         raise AssertionError
 
@@ -286,7 +287,8 @@ class _Child:
         self._write(self._note | {"intent": intent})
         begun = time.monotonic()
         try:
-            await self._manager.durable()  # raises if another process has taken over
+            with suppress(UnsupportedTypeError):
+                await self._manager.durable()  # raises if another process has taken over
         except RuntimeError:  # no save is possible during this work
             self._withdraw()
             raise

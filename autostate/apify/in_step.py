@@ -30,7 +30,7 @@ from autostate.apify.records import RECORDS, Records
 from autostate.delivery.destination import Destination
 from autostate.delivery.outbox import Outbox
 from autostate.delivery.reason import reason
-from autostate.errors import AutostateError
+from autostate.errors import AutostateError, UnsupportedTypeError
 from autostate.ownership.state_names import OWN
 from autostate.runtime.api import StateManager, current_manager, live
 
@@ -244,13 +244,18 @@ async def finish() -> None:
         return
     end = time.monotonic() + min(DRAINING, (announced.seconds_to_timeout() or math.inf) / 2)
     for outbox in list(_outboxes):
-        with contextlib.suppress(AutostateError):  # saving tells what hinders it
+        why = "no time is left"
+        try:
             await outbox.drain_async(max(0.0, end - time.monotonic()))
+        except UnsupportedTypeError:  # logged; everything else is durable
+            pass
+        except AutostateError as error:
+            why = reason(error)
         if left := len(outbox):
             logger.error(
                 "the Actor ends, and %d of its pushes or charges have not arrived (%s): they are "
                 "kept in its state; resurrect the run to deliver them",
-                *(left, "no time is left" if outbox.error is None else reason(outbox.error)),
+                *(left, why if outbox.error is None else reason(outbox.error)),
             )
 
 

@@ -26,7 +26,7 @@ from autostate.apify.in_step import DATASETS, is_asked, open_outbox
 from autostate.apify.local_dataset import LocalDataset
 from autostate.delivery.destination import Destination
 from autostate.delivery.outbox import Outbox
-from autostate.errors import AutostateError
+from autostate.errors import AutostateError, UnsupportedTypeError
 from autostate.runtime.api import current_manager
 from autostate.tracking.savepoint import innermost
 
@@ -130,8 +130,11 @@ class InStepDatasetClient(DatasetClient):
         manager = current_manager()
         if not self._is_used or manager.inside_atomic():
             return
+        outbox = self.outbox()
         try:
-            if await self.outbox().drain_async():
+            with contextlib.suppress(UnsupportedTypeError):  # logged; everything else is durable
+                await outbox.drain_async()
+            if not len(outbox):
                 return
             problem: object = "it takes too long"
             if innermost(manager._tracker()) is not None:

@@ -30,7 +30,7 @@ from autostate import logs
 from autostate.containers.outbox_state import OutboxState
 from autostate.containers.root import blank
 from autostate.deadline import backoff
-from autostate.errors import AutostateError
+from autostate.errors import AutostateError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from autostate.runtime.manager import StateManager
@@ -252,7 +252,8 @@ class PendingMarks:
 
     async def drain_async(self) -> bool:
         """Save, and make the marks that do not belong to units that are open; tell if all are."""
-        await self._manager.durable()
+        with contextlib.suppress(UnsupportedTypeError):  # logged; everything else is durable
+            await self._manager.durable()
         await self.made(DRAINING, lambda: len(self._fresh) >= len(self._state))
         return not self._state
 
@@ -265,7 +266,8 @@ class PendingMarks:
             return
         end = time.monotonic() + timeout
         try:
-            await self._manager.durable(timeout)
+            with contextlib.suppress(UnsupportedTypeError):
+                await self._manager.durable(timeout)
         except (AutostateError, RuntimeError) as error:  # the last save reports what hinders it
             logger.debug("the marks of %r are not saved: %s", self._name, error)
             return

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from collections.abc import Sized
 from typing import Any
 
 from autostate import announced
 from autostate.apify.events import Args, Kwargs, Wrapped, save
-from autostate.errors import AutostateError
+from autostate.errors import AutostateError, UnsupportedTypeError
 from autostate.runtime.api import live
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -38,7 +39,11 @@ async def _deliver(when: str) -> None:
         for companion in manager.companions():
             drain = getattr(companion, "drain_async", None)
             try:
-                if drain is not None and not await drain():
+                try:
+                    emptied = drain is None or await drain()
+                except UnsupportedTypeError:  # logged; everything else is durable, and delivered
+                    emptied = not (isinstance(companion, Sized) and len(companion))
+                if not emptied:
                     logger.error("%r was not emptied %s", companion, when)
             except (AutostateError, RuntimeError) as error:
                 logger.error("%r was not emptied %s: %s", companion, when, error)  # noqa: TRY400

@@ -22,7 +22,12 @@ from autostate.delivery.destination import Destination, FunctionDestination, Out
 from autostate.delivery.ledger import Ledger
 from autostate.delivery.reason import reason
 from autostate.delivery.room import CAPACITY, CAPACITY_BYTES, Room
-from autostate.errors import DeliveryRefusedError, OutboxFullError, StateTypeError
+from autostate.errors import (
+    DeliveryRefusedError,
+    OutboxFullError,
+    StateTypeError,
+    UnsupportedTypeError,
+)
 from autostate.process import exit_status
 from autostate.runtime.api import current_manager
 from autostate.tracking.savepoint import innermost
@@ -197,6 +202,8 @@ class Outbox(Generic[T]):
 
         Raises:
             FlushError: What is in the outbox could not be saved; see `autostate.flush`.
+            UnsupportedTypeError: A value in the state cannot be saved. Everything else was saved,
+                and was delivered as far as the time allowed.
             DeliveryRefusedError: The destination will not take items any more.
             StateInUseError: This process may not write the state, so another one delivers.
             RuntimeError: Called where nothing can be delivered meanwhile: in the event loop that
@@ -216,11 +223,13 @@ class Outbox(Generic[T]):
 
     def _drain(self, seconds: float, *, ending: bool) -> bool:
         end = Deadline.after(seconds)
-        self._flush_thread.flush(seconds, ending=ending)
+        unsavable = self._save(seconds, ending=ending)
         self._courier.hurry(end.left())
         with self._flush_thread.job.patient_cut.standing_still():
             self._courier.wait_until(self._what_drains(), end.left())
         self._check_refused()
+        if unsavable is not None:
+            raise unsavable
         return not len(self)
 
     async def drain_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as drain
@@ -232,11 +241,17 @@ class Outbox(Generic[T]):
 
     async def _drain_async(self, seconds: float, *, ending: bool) -> bool:
         end = Deadline.after(seconds)
-        await self._flush_thread.durable(seconds, ending=ending)
+        unsavable = None
+        try:
+            await self._flush_thread.durable(seconds, ending=ending)
+        except UnsupportedTypeError as error:  # everything else is durable
+            unsavable = error
         self._courier.hurry(end.left())
         with self._flush_thread.job.patient_cut.active_loops.waiting():
             await self._courier.until(self._what_drains(), end.left())
         self._check_refused()
+        if unsavable is not None:
+            raise unsavable
         return not len(self)
 
     # -- inside -------------------------------------------------------------------------------
@@ -248,6 +263,14 @@ class Outbox(Generic[T]):
     @property
     def _flush_thread(self) -> FlushThread:
         return self._incarnation.flush_thread  # the child of a fork has another one
+
+    def _save(self, seconds: float, *, ending: bool = False) -> UnsupportedTypeError | None:
+        """Save; return the error of a value that cannot be saved: everything else is durable."""
+        try:
+            self._flush_thread.flush(seconds, ending=ending)
+        except UnsupportedTypeError as error:
+            return error
+        return None
 
     def _has_owned_since(self, moment: float) -> bool:
         return self._flush_thread.has_owned_since(moment)

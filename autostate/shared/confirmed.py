@@ -306,7 +306,7 @@ class _SharedOutbox(Outbox[Change]):
             Whether something is left.
         """
         end = Deadline.after(timeout)
-        self._flush_thread.flush(timeout)
+        unsavable = self._save(timeout)
         number = self._ledger.next_position
 
         def is_done() -> bool:
@@ -314,7 +314,10 @@ class _SharedOutbox(Outbox[Change]):
 
         self._courier.hurry(end.left())
         with self._flush_thread.job.patient_cut.standing_still():
-            return not self._courier.wait_until(is_done, end.left())
+            is_left = not self._courier.wait_until(is_done, end.left())
+        if unsavable is not None and not is_left:
+            raise unsavable
+        return is_left
 
     def end(self, timeout: float) -> None:
         """Deliver as far as the time allows, and stop; see `Companion`."""

@@ -120,6 +120,19 @@ def test_a_lost_answer_starts_no_second_run(family: Family) -> None:
     assert f"ended {family.children[0].id}" in run.output
 
 
+def test_a_value_that_cannot_be_saved_hinders_no_run(family: Family) -> None:
+    """What is noted about the run is durable: it is started, and waited for."""
+    bad = PARENT.replace(
+        "        given =",
+        '        autostate.PersistedDict("state")["bad"] = object()\n        given =',
+        1,
+    )
+    run = family.start({"n": 1}, bad)
+    assert run.wait() == 0, run.output
+    assert f"ended {family.children[0].id} SUCCEEDED" in run.output
+    assert len(family.children) == 1
+
+
 @pytest.mark.parametrize("lost", [True, False], ids=["carried out", "not carried out"])
 def test_a_kill_before_the_answer_starts_no_second_run(family: Family, *, lost: bool) -> None:
     """The next process looks for the run, and starts one if there is none."""

@@ -375,6 +375,25 @@ def test_what_cannot_be_kept_is_refused_when_it_is_put() -> None:
     assert len(box) == 0
 
 
+async def test_a_value_that_cannot_be_saved_holds_up_no_delivery() -> None:
+    """All else is durable: it is delivered, and the error is raised afterwards."""
+    shelf = Shelf()
+    with autostate.open("memory:", debounce=60, max_delay=60):
+        box = autostate.outbox("box", shelf)
+        PersistedDict[str, Any]("other")["bad"] = object()
+        for value, drain in (("a", box.drain), ("b", box.drain_async)):
+            box.put(value)
+            with pytest.raises(autostate.UnsupportedTypeError, match="bad"):
+                drained = drain()
+                assert not isinstance(drained, bool)
+                await drained
+            assert (shelf.values[-1], len(box)) == (value, 0)
+        box.put("c")
+        with pytest.raises(autostate.UnsupportedTypeError, match="bad"):
+            current_manager().close()
+    assert shelf.values == ["a", "b", "c"]
+
+
 def test_an_announced_kill_ends_a_pause() -> None:
     """There may be no other process for long."""
     shelf = Gate()

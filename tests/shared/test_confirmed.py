@@ -117,6 +117,18 @@ def test_a_flush_waits_for_what_was_changed_before(monkeypatch: pytest.MonkeyPat
     assert hits["others"] > 0
 
 
+def test_a_value_that_cannot_be_saved_holds_up_no_publication() -> None:
+    """All else is durable in the program's own state, and so it is published."""
+    autostate.configure("memory:", debounce=100.0, max_delay=100.0)
+    progress, hits = autostate.PersistedDict[str, object]("progress"), SharedCounter("hits")
+    progress["bad"] = object()
+    hits["page"] += 1
+    with pytest.raises(autostate.UnsupportedTypeError, match="bad"):
+        autostate.flush()
+    assert autostate.info(hits).unpublished == 0
+    del progress["bad"]
+
+
 def test_ctrl_c_neither_loses_nor_doubles_what_becomes_an_item() -> None:
     """It strikes at each place in turn; the next cut puts into the outbox what is left."""
     autostate.configure("memory:", debounce=100.0, max_delay=100.0)
