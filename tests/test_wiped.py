@@ -193,12 +193,15 @@ os._exit(0)
 """
     assert programs.run(left).returncode == 0
     code = """
-import os
+import os, time
 import autostate
 autostate.configure("sqlite:///s.db")
 state = autostate.PersistedDict("a")
+parent = os.getpid()
 if os.fork():
     os._exit(0)
+while os.getppid() == parent:  # which owns the state
+    time.sleep(0.01)
 state["n"] += 1
 autostate.flush()
 autostate.outbox("mails", lambda items: print(items[0].value)).drain()

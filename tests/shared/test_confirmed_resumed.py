@@ -299,7 +299,7 @@ def test_a_write_is_later_than_what_a_former_process_has_left() -> None:
 UNREACHED: Final = """
     from autostate.shared import resuming
     signal.alarm(30)
-    resuming.FIRST_PAUSE = 0.01
+    resuming.FIRST_PAUSE = {pause}
     left = [StoreUnavailableError("locked")] * {times}
     open_store = home.open_store
 
@@ -336,7 +336,8 @@ RAISES: Final = """
 def test_a_shared_state_that_cannot_be_opened_yet_is_tried_again(times: int, body: str) -> None:
     """A flush says so, and does not return as if all were published."""
     killed()
-    told = run(UNREACHED.format(times=times) + body + "\n    kill()", status=-signal.SIGKILL)
+    pause = 60 if times == 2 else 0.01  # of the thread, which tries, too
+    told = run(UNREACHED.format(times=times, pause=pause) + body + "\n    kill()", status=-signal.SIGKILL)
     assert told.count("not published yet: locked") == 1
     assert ("could not be published: locked" in told) is (times == 2)
     assert hits_now()["page"] == 1
@@ -345,7 +346,7 @@ def test_a_shared_state_that_cannot_be_opened_yet_is_tried_again(times: int, bod
 def test_what_cannot_be_published_at_the_end_stays() -> None:
     """For the next process, and with a warning."""
     killed()
-    told = run(UNREACHED.format(times="1_000"))
+    told = run(UNREACHED.format(times="1_000", pause=0.01))
     assert "it stays in the program's own state, for the next process" in told
     assert hits_now()["page"] == 0
     run("PersistedDict('progress')")
