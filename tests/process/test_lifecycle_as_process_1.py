@@ -16,7 +16,7 @@ from autostate import PersistedDict
 
 CONTAINER = ["unshare", "--pid", "--fork", "--kill-child"]
 PROGRAM = """
-import os, subprocess, time
+import os, signal, subprocess, sys, time
 import autostate
 from autostate import PersistedDict
 
@@ -24,7 +24,8 @@ assert os.getpid() == 1
 autostate.configure("sqlite:///one.db", debounce=60, max_delay=60)
 pages = PersistedDict("pages", done=0)
 pages["done"] = 1
-subprocess.run(["kill", "-TERM", "1"], check=True)
+other = f"import os; os.kill(1, {int(signal.SIGTERM)})"  # as from outside: to itself it is ignored
+subprocess.run([sys.executable, "-c", other], check=True)
 for _ in range(1000):
     time.sleep(0.01)
 print("it went on")

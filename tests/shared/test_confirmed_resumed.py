@@ -337,7 +337,8 @@ def test_a_shared_state_that_cannot_be_opened_yet_is_tried_again(times: int, bod
     """A flush says so, and does not return as if all were published."""
     killed()
     pause = 60 if times == 2 else 0.01  # of the thread, which tries, too
-    told = run(UNREACHED.format(times=times, pause=pause) + body + "\n    kill()", status=-signal.SIGKILL)
+    program = UNREACHED.format(times=times, pause=pause) + body + "\n    kill()"
+    told = run(program, status=-signal.SIGKILL)
     assert told.count("not published yet: locked") == 1
     assert ("could not be published: locked" in told) is (times == 2)
     assert hits_now()["page"] == 1
