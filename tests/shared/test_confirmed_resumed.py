@@ -320,7 +320,7 @@ RAISES: Final = """
     try:
         {call}
     except autostate.FlushError as error:
-        print(error)
+        print(error, flush=True)  # before it is killed
 """
 
 

@@ -61,7 +61,7 @@ def test_what_this_process_publishes_is_not_given_up() -> None:
         try:
             autostate.discard_unpublished()
         except RuntimeError as error:
-            print(error)
+            print(error, flush=True)
         kill()
         """,
         status=-signal.SIGKILL,
