@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,8 @@ def test_outboxes_are_measured(isolated: Path, collected: Collected) -> None:
         autostate.flush()
         with pytest.raises(autostate.DeliveryRefusedError):
             box.drain(10)
-        found = collected.metrics()
+        while "autostate.outbox.failures" not in (found := collected.metrics()):
+            time.sleep(0.01)  # `drain` may return before the thread has told of it
     assert found["autostate.outbox.items"].value == 1
     assert dict(found["autostate.outbox.failures"].attributes) == {
         "autostate.outbox": "mails",
