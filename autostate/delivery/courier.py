@@ -83,6 +83,7 @@ class Courier(Generic[T]):
         attempts: After so many failures an item is set aside.
         has_owned_since: Tells whether this process has owned the state at a moment of the clock, or
             later; if that is not known yet, the ledger will be told.
+        save_soon: Asks for a save, without waiting for it.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
 
@@ -100,6 +101,7 @@ class Courier(Generic[T]):
         *,
         attempts: int,
         has_owned_since: Callable[[float], bool] = lambda _moment: True,
+        save_soon: Callable[[], None] = lambda: None,
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -112,6 +114,7 @@ class Courier(Generic[T]):
         self._finds = type(destination).find is not Destination.find
         self._attempts = attempts
         self._has_owned_since = has_owned_since
+        self._save_soon = save_soon
         self._unconfirmed_since = math.inf
         self._sender = sender
         self._clock = clock
@@ -224,7 +227,14 @@ class Courier(Generic[T]):
         """Try again at once, and then often for so many seconds, unless asked for a pause."""
         self._hurried_until = self._clock() + seconds
         self._not_before = 0.0
+        self._hasten_place()
         self.wake()
+
+    def _hasten_place(self) -> None:
+        """Save at once where the first item will arrive, if somebody waits for the items."""
+        ledger = self._ledger
+        if ledger.knows_place and not ledger.has_place and self._clock() < self._hurried_until:
+            self._save_soon()
 
     def wait_until(self, is_done: Callable[[], bool], timeout: float) -> bool:
         """Wait until something is so that deliveries bring about; tell whether it is."""
@@ -360,6 +370,7 @@ class Courier(Generic[T]):
                     ledger.set_place(place)
                     # Nothing is sent before a place is durable, so a former process has sent none.
                     self._unsure = []
+                    self._hasten_place()
             self._begun = True
         return ledger.has_place or not ledger.knows_place
 

@@ -87,6 +87,7 @@ class Outbox(Generic[T]):
             destination,
             attempts=attempts,
             has_owned_since=self._has_owned_since,
+            save_soon=self._save_soon,
             sender=manager,
         )
         self._courier.wake()
@@ -271,6 +272,9 @@ class Outbox(Generic[T]):
         except UnsupportedTypeError as error:
             return error
         return None
+
+    def _save_soon(self) -> None:
+        self._flush_thread.flush_soon()
 
     def _has_owned_since(self, moment: float) -> bool:
         return self._flush_thread.has_owned_since(moment)

@@ -16,13 +16,14 @@ import pytest
 
 import autostate
 from autostate import OutboxFullError, OutboxItem, PersistedDict, StateTypeError, hub
+from autostate.delivery.courier import Courier
 from autostate.delivery.destination import Destination
 from autostate.runtime.api import current_manager
 from autostate.saving.policy import FlushPolicy
 from autostate.tracking.unit import Unit
 from tests import programs
 from tests.campaign import sampled
-from tests.delivery.conftest import Shelf, nothing
+from tests.delivery.conftest import FindingShelf, Shelf, nothing
 from tests.interrupting import Interrupt
 
 
@@ -392,6 +393,29 @@ async def test_a_value_that_cannot_be_saved_holds_up_no_delivery() -> None:
         with pytest.raises(autostate.UnsupportedTypeError, match="bad"):
             current_manager().close()
     assert shelf.values == ["a", "b", "c"]
+
+
+def test_a_drain_does_not_wait_long_for_a_save_of_the_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the first item will arrive becomes known after the save of `drain`."""
+    is_hurried = threading.Event()
+
+    class Placed(FindingShelf):
+        def begin(self) -> int:
+            is_hurried.wait(10)
+            return super().begin()
+
+    def hurry(courier: Courier[Any], seconds: float) -> None:
+        plain(courier, seconds)
+        is_hurried.set()
+
+    plain = Courier.hurry
+    monkeypatch.setattr(Courier, "hurry", hurry)
+    box = autostate.outbox("box", shelf := Placed())
+    box.put("a")
+    assert box.drain(10)
+    assert shelf.values == ["a"]
 
 
 def test_an_announced_kill_ends_a_pause() -> None:
