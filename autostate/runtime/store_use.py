@@ -418,7 +418,7 @@ def _tell_nameless(url: str) -> None:
         logger.warning(
             "nothing tells which notebook this is, so its state is in %s, as that of any other "
             "such notebook here: name it in the first cell, by "
-            'autostate.configure(".autostate/NAME.db")',
+            'autostate.configure("sqlite:///.autostate/NAME.db")',
             url,
             extra=logs.attributes("nameless_notebook", store=url),
         )

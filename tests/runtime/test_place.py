@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import autostate
 from autostate import SharedCounter
 from autostate.errors import StoreError
+from autostate.ownership import program
 from autostate.runtime.manager import StateManager
 from autostate.runtime.place import shared_url
 
@@ -120,3 +123,16 @@ def test_settings_of_the_program_are_those_of_what_it_shares(isolated: Path) -> 
 
     [home] = homes.values()
     assert home.settings.flush_timeout == 5
+
+
+def test_a_notebook_without_a_name_is_told_what_to_write(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the warning tells to write is a store of its own."""
+    monkeypatch.setattr(program, "is_notebook", lambda: True)
+    monkeypatch.setenv("AUTOSTATE_URL", f"sqlite:///.autostate/{program.INTERACTIVE}.db")
+    autostate.PersistedDict("hits", n=1)
+    [told] = re.findall(r"autostate\.configure\((.*)\)", caplog.text)
+    with autostate.open(json.loads(told)):
+        autostate.PersistedDict("hits", n=1)
+    assert (isolated / ".autostate" / "NAME.db").exists()
