@@ -35,7 +35,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -44,7 +44,7 @@ from autostate.apify.run_input import digest_of, is_equal, text_of
 from autostate.containers.dict import PersistedDict
 from autostate.containers.root import blank
 from autostate.deadline import backoff
-from autostate.errors import ChildRunError, UnsupportedTypeError
+from autostate.errors import ChildRunError
 from autostate.ownership.state_names import OWN
 from autostate.process import lifecycle
 from autostate.runtime.api import current_manager
@@ -272,8 +272,7 @@ class _Child:
                 run = await self._search() if "intent" in self._note else None
                 run = run or await self._try_to_start(run_input, text, options, attempt)
                 if run is not None:
-                    with suppress(UnsupportedTypeError):  # logged; everything else is durable
-                        await self._manager.durable()  # before anything else happens
+                    await self._manager.durable_rest()  # before anything else happens
                     return run
         raise AssertionError
 
@@ -287,8 +286,7 @@ class _Child:
         self._write(self._note | {"intent": intent})
         begun = time.monotonic()
         try:
-            with suppress(UnsupportedTypeError):
-                await self._manager.durable()  # raises if another process has taken over
+            await self._manager.durable_rest()  # raises if another process has taken over
         except RuntimeError:  # no save is possible during this work
             self._withdraw()
             raise

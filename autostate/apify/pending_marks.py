@@ -30,7 +30,7 @@ from autostate import logs
 from autostate.containers.outbox_state import OutboxState
 from autostate.containers.root import blank
 from autostate.deadline import backoff
-from autostate.errors import AutostateError, UnsupportedTypeError
+from autostate.errors import AutostateError
 
 if TYPE_CHECKING:
     from autostate.runtime.manager import StateManager
@@ -252,8 +252,7 @@ class PendingMarks:
 
     async def drain_async(self) -> bool:
         """Save, and make the marks that do not belong to units that are open; tell if all are."""
-        with contextlib.suppress(UnsupportedTypeError):  # logged; everything else is durable
-            await self._manager.durable()
+        await self._manager.durable_rest()
         await self.made(DRAINING, lambda: len(self._fresh) >= len(self._state))
         return not self._state
 
@@ -266,8 +265,7 @@ class PendingMarks:
             return
         end = time.monotonic() + timeout
         try:
-            with contextlib.suppress(UnsupportedTypeError):
-                await self._manager.durable(timeout)
+            await self._manager.durable_rest(timeout)
         except (AutostateError, RuntimeError) as error:  # the last save reports what hinders it
             logger.debug("the marks of %r are not saved: %s", self._name, error)
             return

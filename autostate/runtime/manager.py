@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from autostate import hub, logs
-from autostate.errors import FencedError, FlushError
+from autostate.errors import FencedError, FlushError, UnsupportedTypeError
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
@@ -332,6 +332,11 @@ class StateManager(StoreUse):
         except FlushError:
             lifecycle.wait_for_signal()
             raise
+
+    async def durable_rest(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
+        """Do the same for what goes on although a value cannot be saved: the log has told of it."""
+        with contextlib.suppress(UnsupportedTypeError):  # everything else is durable
+            await self.durable(timeout)
 
     def save_soon(self) -> None:
         """Ask for a save, without waiting for it."""
