@@ -120,4 +120,4 @@ def test_the_caller_of_a_flush_looks_for_no_name_of_a_signal(isolated: Path) -> 
     calls = _counted(autostate.flush)
     assert threading.current_thread() is threading.main_thread()
     assert "getsignal" not in calls
-    assert len(calls) < 30, calls
+    assert len(calls) < 30, " ".join(calls)
