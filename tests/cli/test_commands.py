@@ -21,20 +21,18 @@ import pytest
 import autostate
 from autostate.saving import spill
 from tests import programs
+from tests.cli.classes import CLASSES
 
 STORE: Final = Path(".autostate/crawl.db")
 LOOKS: Final = 3
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
-PROGRAM: Final = """
-import collections, dataclasses, datetime, enum, autostate
-
+PROGRAM: Final = (
+    CLASSES
+    + """
 class Secret:
     def __reduce__(self):
         return print, ("LOADED",)
-
-class Color(enum.Enum):
-    RED = "red"
 
 @dataclasses.dataclass
 class Choice:  # the command has a class of this name, too
@@ -43,16 +41,6 @@ class Choice:  # the command has a class of this name, too
 @dataclasses.dataclass(frozen=True)
 class StoredState:  # and of this one
     url: str
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    near: list
-
-@autostate.persisted
-class Shop:
-    page: int = 1
-    seen: set = set()
 
 with autostate.open("sqlite:///.autostate/crawl.db"):
     shop = Shop()
@@ -74,6 +62,7 @@ with autostate.open("sqlite:///.autostate/crawl.db"):
     for item in autostate.resume("loop", [1, 2, 3]):
         break
 """
+)
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:

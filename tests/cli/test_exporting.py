@@ -22,27 +22,12 @@ import autostate
 from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.parser import COMMANDS
 from autostate.errors import CorruptStateError, StateInUseError
+from tests.cli.classes import CLASSES
 from tests.cli.test_commands import call, job, told  # noqa: F401 - a fixture
 from tests.programs import run
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
-CLASSES: Final = """
-import collections, dataclasses, datetime, enum, autostate
-
-class Color(enum.Enum):
-    RED = "red"
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    near: list
-
-@autostate.persisted
-class Shop:
-    page: int = 1
-    seen: set = set()
-"""
 PROGRAM: Final = f"""
 {CLASSES}
 with autostate.open("sqlite:///crawl.db", history=10):

@@ -16,28 +16,16 @@ from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.parser import COMMANDS
 from autostate.errors import CorruptStateError
 from autostate.runtime.stored_state import read_state
+from tests.cli.classes import CLASSES
 from tests.cli.test_commands import call, job, told  # noqa: F401 - a fixture
 from tests.programs import run
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
 URL: Final = "sqlite:///crawl.db"
-PROGRAM: Final = """
-import collections, dataclasses, datetime, decimal, enum, pathlib, uuid, autostate
-
-class Color(enum.Enum):
-    RED = "red"
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    near: list
-
-@autostate.persisted
-class Shop:
-    page: int = 1
-    seen: set = set()
-
+PROGRAM: Final = (
+    CLASSES
+    + """
 with autostate.open("sqlite:///crawl.db"):
     shop = Shop()
     shop.page = 3
@@ -60,6 +48,7 @@ with autostate.open("sqlite:///crawl.db"):
     for item in autostate.resume("loop", [1, 2, 3]):
         break
 """
+)
 LATER: Final = """
     shop, d = Shop(), autostate.PersistedDict("d")
     last, total = autostate.PersistedDeque("last", maxlen=2), autostate.proxy("total", None)
