@@ -11,8 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+import pytest
+
 import autostate
 from autostate.collector import no_collections
+from autostate.saving import thread
 from autostate.stores.sqlite import SqliteStore
 from benchmarks.measure import CALM
 from tests.crash.calls import Calls
@@ -111,8 +114,11 @@ def test_a_store_waits_for_the_disk_as_seldom_as_it_can(tmp_path: Path) -> None:
         assert syncs.taken() == {}
 
 
-def test_the_caller_of_a_flush_looks_for_no_name_of_a_signal(isolated: Path) -> None:
+def test_the_caller_of_a_flush_looks_for_no_name_of_a_signal(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`signal.getsignal` raises an error inside for each handler that is a function."""
+    monkeypatch.setattr(thread, "ALIVE_CHECK", 600.0)  # a slow disk costs no calls
     autostate.configure(f"sqlite:///{isolated / 's.db'}", **CALM)
     hits = autostate.PersistedDict("hits", page=1)
     autostate.flush()
