@@ -2,8 +2,9 @@
 
     python -m tests.reliability [NAME ...]
 
-Each is a target of the Makefile; all are run if none is named. A figure is written only if this
-run has found it: the table has the campaigns that were run, with their seeds.
+Each is a target of the Makefile; all are run if none is named. A figure is written only if a run
+has found it. The rows of campaigns that are not run stay, and each row names the commit at which it
+was found, and its seed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -51,28 +53,8 @@ CAMPAIGNS: Final = {
 """What is tried in a trial of each campaign, by its name."""
 SIZES: Final = {"INTERRUPTS": "10", "MEMORY": "200"}
 """Where the target of its own tries more than an hour is enough for."""
-_SIZES: Final = [
-    "KILLS",
-    "POWER",
-    "DISK",
-    "HTTP",
-    "DAMAGES",
-    "COPIES",
-    "CRASHES",
-    "ENDS",
-    "FORKS",
-    "CLOCKS",
-    "CAPTURES",
-    "DELIVERIES",
-    "INSTEP",
-    "ACTORS",
-    "INTERRUPTS",
-    "HOSTILE",
-    "MEMORY",
-    "MODEL",
-    "SCRAPY",
-    "SHARED",
-]
+_SIZE: Final = {"damage": "DAMAGES", "threads": "CAPTURES"}
+"""The variables with the sizes of campaigns, where it is not the name in capitals."""
 
 
 def main(names: list[str]) -> int:
@@ -94,36 +76,59 @@ def main(names: list[str]) -> int:
         found: list[Figures] = [json.loads(line) for line in results]
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}{table(summed(found), minutes)}{END}{after}", encoding="utf-8")
+    former, _, after = rest.partition(END)
+    written = table(summed(found), minutes, commit(), former)
+    PAGE.write_text(f"{before}{BEGIN}{written}{END}{after}", encoding="utf-8")
     sys.stdout.write(f"{failed} campaigns failed; the table is in {PAGE}\n")
     return failed
 
 
-def table(found: list[Figures], minutes: Mapping[str, float]) -> str:
+def commit() -> str:
+    """Name the commit that is checked out; with a plus sign if files differ from it."""
+    command = ["git", "describe", "--always", "--abbrev=7", "--exclude=*", "--dirty=+"]
+    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
+
+
+def table(found: list[Figures], minutes: Mapping[str, float], commit: str, former: str = "") -> str:
     """The figures as Markdown.
 
     Args:
         found: The figures.
         minutes: How long each campaign took.
+        commit: What was tried.
+        former: The table so far, with the rows of campaigns that were not run.
     """
     by_name = {figures["campaign"]: figures for figures in found}
+    rows = {name: row for row in former.splitlines() if (name := _named(row)) in CAMPAIGNS}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
-    sizes = " ".join(f"{name}={os.environ[name]}" for name in _SIZES if name in os.environ)
-    given = f"`{sizes}`, else " if sizes else ""
     lines = [
-        f"\nPython {platform.python_version()}, {machine}; {given}the default sizes.\n",
-        "| campaign | a trial is | trials | lost | silent | minutes | seed |",
-        "|---|---|--:|--:|--:|--:|--:|",
+        f"\nPython {platform.python_version()}, {machine}; default sizes where none is named.\n",
+        "| campaign | a trial is | trials | lost | silent | minutes | seed | commit |",
+        "|---|---|--:|--:|--:|--:|--:|---|",
     ]
     for name, what in CAMPAIGNS.items():
         if one := by_name.get(name):
             kinds = "; ".join(f"{many:,} {kind}" for kind, many in sorted(one["kinds"].items()))
             took = f"{minutes[name]:.1f}"
-            figures = (f"{one['trials']:,}", one["lost"], one["silent"], took, one["seed"])
-            cells = (f"`make {name}`", what + (f" ({kinds})" if kinds else ""), *figures)
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+            figures = (f"{one['trials']:,}", one["lost"], one["silent"], took, one["seed"], commit)
+            cells = (f"`{_command(name)}`", what + (f" ({kinds})" if kinds else ""), *figures)
+            rows[name] = f"| {' | '.join(map(str, cells))} |"
+        if name in rows:
+            lines.append(rows[name])
     return "\n".join(lines) + "\n\n"
+
+
+def _command(name: str) -> str:
+    """Give the command of a campaign, with the size that was given."""
+    variable = _SIZE.get(name, name.upper())
+    size = {**SIZES, **os.environ}.get(variable)
+    return f"make {name}" if size is None else f"make {name} {variable}={size}"
+
+
+def _named(row: str) -> str:
+    """Give the name of the campaign of a row; "" if it has none."""
+    found = re.match(r"\| `make ([a-z]+)[ `]", row)
+    return found[1] if found else ""
 
 
 if __name__ == "__main__":
