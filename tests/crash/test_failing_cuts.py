@@ -217,13 +217,13 @@ def test_a_lack_of_memory_is_a_failure_and_no_value_that_cannot_be_saved(
         raise MemoryError
 
     with autostate.open("memory:", debounce=3600.0, max_delay=3600.0):
-        PersistedDict[str, int]("entries", a=1)
+        entries = PersistedDict[str, int]("entries", a=1)
         with monkeypatch.context() as patch:
             patch.setattr(MappingCapture, step, fail)
             with pytest.raises(autostate.FlushError) as raised:
                 autostate.flush()
         assert isinstance(raised.value.__cause__, MemoryError)
-        assert autostate.info("entries").dirty
+        assert autostate.info(entries).dirty
 
 
 def test_what_fails_in_the_last_save_costs_no_other_state_object(

@@ -212,8 +212,9 @@ def test_info_tells_about_an_object(isolated: Path) -> None:
         assert (info.name, info.kind, info.resumed) == ("a", "dict", False)
         assert (info.downtime, info.last_saved, info.dirty) == (None, None, True)
         autostate.flush()
-        assert not autostate.info("a").dirty
-        assert autostate.info("a").last_saved is not None
+        assert not autostate.info(made).dirty
+        assert autostate.info(made).last_saved is not None
+        assert autostate.info(made) == autostate.info("a")
     with autostate.open("sqlite:///s.db"):
         info = autostate.info(PersistedDict("a"))
         assert info.resumed

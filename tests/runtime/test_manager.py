@@ -260,10 +260,10 @@ def test_shutdown_has_saved_when_its_receivers_are_called(isolated: Path) -> Non
     dirty: list[bool] = []
 
     def receive(sender: object, **details: Any) -> None:
-        dirty.append(autostate.info("a").dirty)
+        dirty.append(autostate.info(made).dirty)
 
     with autostate.open("memory:", debounce=3600), hub.shutdown.connected_to(receive):
-        PersistedDict("a", x=1)
+        made = PersistedDict("a", x=1)
         hub.shutdown.send(None)
     assert dirty == [False]
 

@@ -144,7 +144,15 @@ async def asynchronous() -> None:
 
 info = autostate.info(hits)
 assert_type(info, autostate.Info)
-assert_type(autostate.info("hits"), autostate.Info)
+named = autostate.info("hits")  # may be shared
+assert_type(named, autostate.Info | autostate.SharedInfo)
+assert_type((named.name, named.kind), tuple[str, str])
+str(named.dirty)  # error
+str(named.age)  # error
+if isinstance(named, autostate.Info):
+    assert_type(named.dirty, bool)
+else:
+    assert_type(named.age, float)
 assert_type(info.name, str)
 assert_type(info.kind, str)
 assert_type(info.resumed, bool)
