@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from typing import Any
 
@@ -22,6 +23,34 @@ def write_json(value: Any) -> None:
 def warn(text: str) -> None:
     """Print a line on standard error."""
     sys.stderr.write(f"autostate: {text}\n")
+
+
+def read(what: str) -> str:
+    """Read a text from standard input; on a terminal ask for it, and do not show it.
+
+    Args:
+        what: What is read, for the question.
+
+    Raises:
+        CommandError: Nothing can be read, or no text.
+    """
+    if sys.stdin.isatty():
+        try:
+            return getpass.getpass(f"{what}: ")
+        except EOFError:
+            raise CommandError("nothing was given, and nothing was changed") from None
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise CommandError(
+            "standard input is empty, and nothing was changed: give '' for an empty text"
+        )
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise CommandError(
+            "standard input is no text in UTF-8, and nothing was changed: give bytes as base64"
+        ) from None
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def ask(question: str, *, yes: bool) -> None:

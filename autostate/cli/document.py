@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from autostate.cli.errors import CommandError
-from autostate.cli.forms import Content, form_of, key_json
+from autostate.cli.forms import Content, form_of, holds_secrets, key_json
 from autostate.cli.values import Values
 from autostate.codec import dump
 from autostate.codec.raw import is_tagged, references, with_references
@@ -88,7 +88,7 @@ class _Document:
             if node.name is not None and node.name not in self._roots:
                 raise CommandError(f"{name} refers to {node.name}: export that, too")
             self._forms[at] = form_of(node)
-            if not self._reveal and _holds_secrets(self._forms[at]):
+            if not self._reveal and holds_secrets(self._forms[at]):
                 raise CommandError(f"{name} holds secrets: --reveal writes what they hold")
             found = [*references(self._forms[at])]
             self._counts.update(found)
@@ -141,19 +141,6 @@ class _Document:
         if len(json) == 1 and type(at := json.get("$ref")) is int:
             return json if at in numbered else self._filled(self._forms[at], numbered)
         return {key: self._filled(item, numbered) for key, item in json.items()}
-
-
-def _holds_secrets(json: Any) -> bool:
-    left = [json]
-    while left:
-        value = left.pop()
-        if isinstance(value, dict):
-            if "$secret" in value and is_tagged(value):
-                return True
-            left += value.values()
-        elif isinstance(value, list):
-            left += value
-    return False
 
 
 def _marked(node: NodeState, form: Any) -> Any:

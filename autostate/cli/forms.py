@@ -6,7 +6,7 @@ if it lay inside another one: `{"$set": [1, 2]}`. Nothing here builds a value of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import UNSET, Raw
@@ -52,6 +52,11 @@ def pairs_of(json: Any) -> list[Pair]:
     return [*json.items()]
 
 
+def is_mapping(json: Any) -> bool:
+    """Tell whether a value is a plain mapping: as what an object has, one of its fields."""
+    return isinstance(json, dict) and (not is_tagged(json) or "$dict" in json)
+
+
 def form_of(node: NodeState) -> Any:
     """Give the content of a node as a value; references in it stay."""
     kind = node.kind
@@ -67,6 +72,29 @@ def form_of(node: NodeState) -> Any:
     if kind == "defaultdict":
         return {"$defaultdict": [node.metadata, entries]}
     return entries if kind == "dict" else {f"${kind}": entries}
+
+
+def holds_secrets(json: Any, nodes: Mapping[int, NodeState] | None = None) -> bool:
+    """Tell whether a value holds secrets, also in keys.
+
+    Args:
+        json: The value.
+        nodes: The nodes to which it may refer; without them those are left out.
+    """
+    left, seen = [json], set[int]()
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            if "$secret" in value and is_tagged(value):
+                return True
+            at = value.get("$ref") if len(value) == 1 else None
+            if type(at) is int and nodes is not None and at not in seen:
+                seen.add(at)
+                left.append(form_of(nodes[at]))
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return False
 
 
 class Content:

@@ -250,7 +250,9 @@ COMMANDS: Final = {
             (
                 _NAME,
                 _argument("path", metavar="PATH", help='the path to it, as for get; "" for all'),
-                _argument("value", metavar="VALUE", help="a text as it is, all else as JSON"),
+                _argument(
+                    "value", metavar="VALUE", help="a text as it is, all else as JSON; - reads it"
+                ),
                 _argument(
                     "--as",
                     dest="way",
@@ -259,6 +261,7 @@ COMMANDS: Final = {
                     help="how VALUE is written, if it is to have a type of its own: json, python "
                     "or text",
                 ),
+                _flag("--secret", dest="secret", help="keep it as a secret, which is never shown"),
                 *(*_STORE, _JSON),
             ),
         ),

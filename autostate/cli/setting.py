@@ -8,7 +8,8 @@ from typing import Any, Final
 from autostate.cli import console, forms, paths, plain, shared
 from autostate.cli.choosing import choose
 from autostate.cli.errors import CommandError
-from autostate.cli.typed import MISSING, Typed, as_given
+from autostate.cli.fitting import Absent
+from autostate.cli.typed import Typed
 from autostate.cli.values import Values, check_name
 from autostate.cli.writing import held
 from autostate.codec.raw import is_tagged
@@ -17,7 +18,11 @@ from autostate.journal.commit import SEQUENCES, NodeState
 from autostate.runtime.stored_state import StoredState, read_state
 
 Make = Callable[[Any], Any]
-"""Gives the JSON of the new value for that of the present one, or for MISSING."""
+"""Gives the JSON of the new value for that of the present one, or for `Absent`."""
+STDIN: Final = "-"
+"""What stands for a value that is read from standard input."""
+VALUE: Final = "value"
+"""The field under which the stored form of an object is shown that is no mapping of fields."""
 _REFUSED: Final = {
     "loop": "is the position of a loop: `autostate reset {name}` lets the loop begin anew",
     "outbox": "is an outbox, whose items only its program delivers",
@@ -31,11 +36,23 @@ def set(  # noqa: A001 - the name of the command
     path: str,
     value: str,
     way: str | None,
+    secret: bool,
     url: str | None,
     program: str | None,
     as_json: bool,
 ) -> None:
-    """Set the value at a path in a state object."""
+    """Set the value at a path in a state object.
+
+    Args:
+        name: The state object.
+        path: The path in it.
+        value: The value; `-` reads it from standard input.
+        way: How it is written, if it is to have a type of its own.
+        secret: Whether it is to be a secret.
+        url: As for `choose`.
+        program: As for `choose`.
+        as_json: Print JSON.
+    """
     chosen = choose(url, program).url
     steps = paths.parsed([path])
     state = read_state(chosen)
@@ -47,13 +64,14 @@ def set(  # noqa: A001 - the name of the command
     check_name(state, name)
     if state.alive:
         raise StateInUseError(owner=state.owner)
-    _Edit(state, name).line(steps, lambda old: _new(state.nodes, value, way, old))
+    text = console.read(f"The value of {name} {path}".rstrip()) if value == STDIN else value
+    make = _maker(text, way, secret=secret, hides=value == STDIN)
+    _Edit(state, name).line(steps, make(state.nodes))
     with held(chosen) as target:  # as it is now: a process may have written since
         now = StoredState(target.url, target.nodes, None, None, None)
         check_name(now, name)
         edit = _Edit(now, name)
-        line = edit.line(steps, lambda old: _new(now.nodes, value, way, old))
-        target.commit([line])
+        target.commit([edit.line(steps, make(now.nodes))])
     if as_json:
         told = {"store": chosen, "name": name, "path": edit.path, "was": edit.was, "is": edit.new}
         console.write_json(told | {"added": edit.is_new})
@@ -62,8 +80,20 @@ def set(  # noqa: A001 - the name of the command
     console.write(f"{edit.path} is {plain.printable(plain.short(edit.new))}{was}")
 
 
-def _new(nodes: dict[int, NodeState], text: str, way: str | None, old: Any) -> Any:
-    return Typed(nodes).like(text, old) if way is None else as_given(text, way)
+def _maker(
+    text: str, way: str | None, *, secret: bool, hides: bool
+) -> Callable[[dict[int, NodeState]], Make]:
+    """Give what makes the new value, once the nodes of the state are known."""
+
+    def make(nodes: dict[int, NodeState]) -> Make:
+        typed = Typed(nodes, hides=hides)
+        if secret:
+            return lambda old: typed.secret(text, old, way)
+        if way is not None:
+            return lambda _: typed.as_given(text, way)
+        return lambda old: typed.like(text, old)
+
+    return make
 
 
 class _Edit:
@@ -134,7 +164,8 @@ class _Edit:
             old = content[key]
         else:
             key = self._key([*content], step, path, of_object=node.kind == "object")
-            old = content.get(key, 0 if node.kind == "counter" else MISSING)
+            missing = 0 if node.kind == "counter" else Absent(content.values())
+            old = content.get(key, missing)
         inside = paths.extended(path, key, of_object=node.kind == "object")
         try:
             new = self._replaced(old, rest, make, inside)
@@ -148,7 +179,7 @@ class _Edit:
         """Give a value in which another one is at a path."""
         if not steps:
             return self._made(json, make, path)
-        if json is MISSING:
+        if isinstance(json, Absent):
             raise CommandError(f"there is nothing in {path}: set that first")
         step, *rest = steps
         if isinstance(json, list):
@@ -162,20 +193,35 @@ class _Edit:
             raise _ElsewhereError(content, steps, path)
         if tag == "$dict":
             return self._in_mapping(json, step, rest, make, path)
+        return {tag: self._in_tagged(tag, content, steps, make, path)}
+
+    def _in_tagged(
+        self, tag: str, content: Any, steps: Sequence[Any], make: Make, path: str
+    ) -> Any:
+        """Give what is under a tag, with another value at a path in it."""
+        step, *rest = steps
         if tag == "$tuple":
-            return {tag: self._in_items(content, step, rest, make, path)}
+            return self._in_items(content, step, rest, make, path)
         if tag == "$deque":
-            return {tag: [self._in_items(content[0], step, rest, make, path), content[1]]}
+            return [self._in_items(content[0], step, rest, make, path), content[1]]
         if tag in {"$counter", "$ordereddict"}:
-            missing = 0 if tag == "$counter" else MISSING
-            return {tag: self._in_mapping(content, step, rest, make, path, missing=missing)}
-        if tag in {"$defaultdict", "$object"} and isinstance(content[1], dict):
-            is_object = tag == "$object"
-            inside = self._in_mapping(content[1], step, rest, make, path, of_object=is_object)
-            return {tag: [content[0], inside]}
+            missing = 0 if tag == "$counter" else None
+            return self._in_mapping(content, step, rest, make, path, missing=missing)
+        if tag == "$defaultdict":
+            return [content[0], self._in_mapping(content[1], step, rest, make, path)]
+        if tag == "$object":
+            return [content[0], self._in_object(content[1], step, rest, make, path)]
         if tag in {"$set", "$frozenset"}:
             raise _no_place(path)
         raise CommandError(f"there is no {step!r} in {path}")
+
+    def _in_object(self, payload: Any, step: Any, rest: list[Any], make: Make, path: str) -> Any:
+        if forms.is_mapping(payload):
+            return self._in_mapping(payload, step, rest, make, path, of_object=True)
+        if step != VALUE:
+            raise CommandError(f"{path} has no stored field {step!r}. It has: {VALUE}")
+        inside = paths.extended(path, VALUE, of_object=True)
+        return self._replaced(payload, rest, make, inside)
 
     def _in_items(self, items: list[Any], step: Any, rest: list[Any], make: Make, path: str) -> Any:
         index = self._index(items, step, path)
@@ -190,14 +236,18 @@ class _Edit:
         make: Make,
         path: str,
         *,
-        missing: Any = MISSING,
+        missing: Any = None,
         of_object: bool = False,
     ) -> Any:
         pairs = forms.pairs_of(json)
         keys = [self._values.key(key) for key, _ in pairs]
         found = self._key(keys, step, path, of_object=of_object)
         at = keys.index(found) if found in keys else len(keys)
-        key, old = pairs[at] if at < len(pairs) else (forms.key_json(found), missing)
+        if at < len(pairs):
+            key, old = pairs[at]
+        else:
+            nothing = Absent(value for _, value in pairs)
+            key, old = forms.key_json(found), nothing if missing is None else missing
         inside = paths.extended(path, found, of_object=of_object)
         new = self._replaced(old, rest, make, inside)
         return forms.mapping([*pairs[:at], (key, new), *pairs[at + 1 :]])
@@ -205,7 +255,7 @@ class _Edit:
     def _made(self, json: Any, make: Make, path: str) -> Any:
         self.path = path
         new = make(json)
-        self.is_new = json is MISSING
+        self.is_new = isinstance(json, Absent)
         self.was = None if self.is_new else self._values.value(json)
         self.new = self._values.value(new)
         return new

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import datetime as dt
+import io
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -85,7 +93,7 @@ CHANGED: Final = {
     ("d", "z", "1+2j"): "(1+2j)",
     ("d", "list.1.0", "5"): "5",
     ("d", "tuple.0", "9"): "9",
-    ("d", "tuple", "[1, 2]"): "(1, 2)",
+    ("d", "tuple", "[1, [2]]"): "(1, {2})",
     ("d", "set", "[4]"): "{4}",
     ("d", "deque", "[4, 5]"): "deque([4, 5], maxlen=2)",
     ("d", "deque.0", "6"): "6",
@@ -137,6 +145,14 @@ REFUSED: Final = {
 }
 
 
+@dataclasses.dataclass
+class Pair:
+    """An object in a state."""
+
+    a: Any
+    b: Any
+
+
 def set_(*words: str) -> None:
     """Run the command here."""
     COMMANDS["set"].run([*words, "--url", "crawl.db"])
@@ -157,7 +173,7 @@ def test_a_value_keeps_its_type(crawl: Path) -> None:
     done = run(PROGRAM.partition("    shop = Shop()")[0] + LATER)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "(1, 2) False True defaultdict",
+        "(1, {2}) False True defaultdict",
         "-7",
         "datetime.datetime(2026, 5, 6, 7, 8, tzinfo=datetime.timezone.utc)",
         "Point(x=44, near=[1])",
@@ -211,20 +227,171 @@ def test_another_type_is_said(crawl: Path) -> None:
 
 
 def test_secrets_stay_secrets(isolated: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And no message quotes them."""
+    """Also inside a container that is set as a whole; no message quotes what was given."""
+    secret = autostate.Secret
     with autostate.open(URL):
-        autostate.PersistedDict("d", token=autostate.Secret("old"), pin=autostate.Secret(1234))
-    set_("d", "token", "n3w")
-    set_("d", "pin", "4321")
-    with pytest.raises(CommandError, match="is a secret, of another type") as caught:
-        set_("d", "pin", "p1n")
-    assert "p1n" not in str(caught.value)
+        d = autostate.PersistedDict[str, Any]("d", token=secret("old"), pin=secret(1234))
+        d.update(both=[secret("old"), secret("old")], by_name={"a": secret("old")})
+        d.update(logins=[{"user": "anna", "password": secret("old")}], row=(1, secret("old")))
+        d.update(among=["anna", secret("old")], members={secret("old")}, none=None)
+    given: list[tuple[str, ...]] = [
+        ("d", "token", "n3w"),
+        ("d", "pin", "4321"),
+        ("d", "both", '["n3w", "n3w", "n3w"]'),
+        ("d", "by_name", '{"a": "n3w", "b": "n3w"}'),
+        ("d", "by_name.c", "n3w"),
+        ("d", "by_name.plain", "text", "--as", "text"),
+        ("d", "logins", '[{"user": "bea", "password": "n3w"}, {"user": "eva", "password": "n3w"}]'),
+        ("d", "row", '[2, "n3w"]'),
+        ("d", "members", '["n3w", "4321", "n3w"]'),
+        ("d", "none", "n3w", "--secret"),
+        ("d", "more", "4321", "--secret"),
+        ("d", "more", "4321", "--secret", "--as", "json"),
+    ]
+    for each in given:
+        set_(*each)
     said = capsys.readouterr().out
     assert said.splitlines()[0] == 'd["token"] is "**********" (was "**********")'
-    assert not {"n3w", "old", "4321"} & {*said.replace('"', " ").split()}
+    refused: dict[tuple[str, ...], str] = {
+        ("d", "pin", "p1n"): "is a secret, of another type",
+        ("d", "both", '["p1n", 7]'): "the value[1] is a secret, of another type",
+        ("d", "", '{"among": ["p1n", "p1n"]}'): "secrets are kept beside other values where",
+        ("d", "row", '["p1n", 1]'): "the value[0] is an int, and what was given is not",
+        ("d", "token", '["p1n"]', "--secret", "--as", "json"): "it cannot be a secret: ",
+        ("d", "token", "p1n", "--secret", "--as", "json"): "what was given is no JSON",
+    }
+    for words, problem in refused.items():
+        with pytest.raises(CommandError, match=re.escape(problem)) as caught:
+            set_(*words)
+        assert "p1n" not in str(caught.value), words
+    assert not {"n3w", "old", "4321"} & {*re.split(r"\W", said)}
     with autostate.open(URL):
         d = autostate.PersistedDict("d")
-        assert (d["token"], d["pin"]) == (autostate.Secret("n3w"), autostate.Secret(4321))
+        assert (d["token"], d["pin"], d["none"]) == (secret("n3w"), secret(4321), secret("n3w"))
+        assert (d["both"], d["row"]) == ([secret("n3w")] * 3, (2, secret("n3w")))
+        new = dict.fromkeys("abc", secret("n3w"))
+        assert d["by_name"] == {**new, "plain": "text"}
+        assert [*d["logins"][1].items()] == [("user", "eva"), ("password", secret("n3w"))]
+        assert d["members"] == {secret("n3w"), secret("4321")}
+        assert d["more"] == secret(4321)
+
+
+def test_secrets_of_pydantic_stay_theirs(isolated: Path) -> None:
+    """As objects that hold a secret, by their own path and by that of what they hold."""
+    pydantic = pytest.importorskip("pydantic")
+    with autostate.open(URL):
+        autostate.PersistedDict("d", token=pydantic.SecretStr("old"), same=pydantic.SecretStr("x"))
+    set_("d", "", '{"token": "n3w", "same": "n3w"}')
+    set_("d", "same.value", "n3wer")
+    with autostate.open(URL):
+        d = autostate.PersistedDict("d")
+        assert (type(d["token"]), d["token"].get_secret_value()) == (pydantic.SecretStr, "n3w")
+        assert d["same"].get_secret_value() == "n3wer"
+
+
+def test_an_object_without_fields_is_set_as_it_is_kept(isolated: Path) -> None:
+    """By the name under which `get` shows it."""
+
+    class Money:
+        def __init__(self, amount: int) -> None:
+            self.amount = amount
+
+    autostate.register(Money, "cli_money", encode=lambda m: {m.amount}, decode=lambda s: Money(*s))
+    with autostate.open(URL):
+        autostate.PersistedDict("d", price=Money(5), third=Fraction(1, 3))
+    for path, value in (("price", "[7]"), ("price.amount", "7")):
+        with pytest.raises(CommandError, match=r"only its program knows|It has: value"):
+            set_("d", path, value)
+    set_("d", "price.value", "[7]")
+    set_("d", "third", "2/3")
+    with autostate.open(URL):
+        d = autostate.PersistedDict("d")
+        assert (d["price"].amount, d["third"]) == (7, Fraction(2, 3))
+
+
+def test_items_of_one_type_keep_it(isolated: Path) -> None:
+    """Those that JSON lacks; of a new object all fields are needed."""
+    day = dt.date(2026, 1, 1)
+    with autostate.open(URL):
+        d = autostate.PersistedDict("d", days=[day, None], at=[{"day": day, "n": 1}], floats=[0.5])
+        d.update(rows=[(day, "a"), (day, "b")], spans=[dt.timedelta(1)], points=[Pair(1, day)])
+    set_("d", "days", '["2026-05-01", null]')
+    set_("d", "at", '[{"day": "2026-05-02", "n": "x", "more": [1]}, {}]')
+    set_("d", "floats", '[1, "x"]')
+    set_("d", "rows", '[["2026-05-03", "c"]]')
+    set_("d", "spans", "[90]")
+    set_("d", "points", '[{"a": "x", "b": "2026-05-04"}, {"b": "2026-05-04", "a": 2}]')
+    for path, value, problem in (
+        ("days", '["soon"]', "the value[0] is a date, as 2026-03-01, and 'soon' is none"),
+        ("points", '[{"a": 1}]', "is a new Pair, of which all fields have to be given: also b"),
+    ):
+        with pytest.raises(CommandError, match=re.escape(problem)):
+            set_("d", path, value)
+    with autostate.open(URL):
+        d = autostate.PersistedDict("d")
+        assert d["days"] == [dt.date(2026, 5, 1), None]
+        assert d["at"] == [{"day": dt.date(2026, 5, 2), "n": "x", "more": [1]}, {}]
+        assert [*map(type, d["floats"])] == [float, str]
+        assert (d["rows"], d["spans"]) == ([(dt.date(2026, 5, 3), "c")], [dt.timedelta(seconds=90)])
+        assert d["points"] == [Pair("x", dt.date(2026, 5, 4)), Pair(2, dt.date(2026, 5, 4))]
+
+
+@pytest.mark.parametrize("given", ["n3w\n", "n3w\r\n", "n3w"])
+def test_a_value_is_read(isolated: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """From standard input, where no history of a shell keeps it; a newline at its end is not it."""
+    with autostate.open(URL):
+        autostate.PersistedDict("d", token=autostate.Secret("old"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+    set_("d", "token", "-")
+    with autostate.open(URL):
+        assert autostate.PersistedDict("d")["token"].reveal() == "n3w"
+
+
+def test_what_cannot_be_read_changes_nothing(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty standard input is what a program leaves that has failed before the pipe."""
+    with autostate.open(URL):
+        autostate.PersistedDict("d", n=1)
+    for data, problem in (
+        (b"", "standard input is empty"),
+        (b"\xff", "no text in UTF-8"),
+        (b"p1n", "what was given is no JSON"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        with pytest.raises(CommandError, match=problem):
+            set_("d", "n", "-")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"7")))
+    with pytest.raises(CommandError, match="holds no state object 'e'"):  # and nothing is read
+        set_("e", "n", "-")
+    set_("d", "n", "-")
+
+
+def test_a_value_is_asked_for_on_a_terminal(isolated: Path) -> None:
+    """And is not shown while it is typed."""
+    with autostate.open(URL):
+        autostate.PersistedDict("d", token=autostate.Secret("old"))
+    main, side = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "autostate", "set", "d", "token", "-", "-u", "crawl.db"],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        start_new_session=True,  # of the terminal of these tests nothing is asked
+    ) as process:
+        os.close(side)
+        shown = b""
+        while b"The value of d token: " not in shown:
+            shown += os.read(main, 1000)
+        os.write(main, b"n3w\n")
+        with contextlib.suppress(OSError):  # of Linux, once nobody has the other side open
+            while more := os.read(main, 1000):
+                shown += more
+    os.close(main)
+    assert process.returncode == 0
+    assert b"n3w" not in shown
+    with autostate.open(URL):
+        assert autostate.PersistedDict("d")["token"].reveal() == "n3w"
 
 
 def test_json(crawl: Path) -> None:
