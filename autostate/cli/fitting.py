@@ -7,10 +7,13 @@ own, as the type that all items have. A secret stays one in both ways.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ast
+import contextlib
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from autostate.cli import texts
+from autostate.cli import plain, texts
 from autostate.cli.errors import CommandError
 from autostate.cli.forms import (
     MAPPINGS,
@@ -21,17 +24,22 @@ from autostate.cli.forms import (
     pairs_of,
     plain_json,
 )
-from autostate.codec import decode, decode_key
-from autostate.codec.raw import is_tagged
-from autostate.codec.secret import Secret
+from autostate.cli.kinds import (
+    GIVEN,
+    JSONS,
+    OTHER_TYPE,
+    check_secret,
+    content_of,
+    kind_of,
+    only_its_program,
+    other_secret,
+    with_content,
+)
+from autostate.cli.paths import MISSING, Keys
+from autostate.cli.values import Values
+from autostate.codec import decode, decode_key, encode_key
 from autostate.errors import CorruptStateError
 from autostate.journal.commit import NodeState
-
-JSONS: Final = frozenset({"str", "bool", "int", "float"})
-"""The kinds of values that JSON has."""
-GIVEN: Final = frozenset({"list", "$tuple", "$set", "$frozenset", "$deque", "$object", *MAPPINGS})
-"""The kinds of values that are given as an array or an object."""
-OTHER_TYPE: Final = "--as json, --as python or --as text give it another type"
 
 _TOO_MUCH: Final = frozenset({"$float", "$int", "$str"})
 """The tags of values that JSON has, but not each of its readers."""
@@ -60,6 +68,7 @@ class Fitting:
 
     def __init__(self, nodes: dict[int, NodeState], *, hides: bool) -> None:
         self._nodes = nodes
+        self._values = Values.of_none()
         self.hides: bool = hides
 
     def quoted(self, given: Any) -> str:
@@ -104,12 +113,94 @@ class Fitting:
             return self._scalar(given, kind, where)
         return self._of_kind(given, kind, [old], where, fresh=False)
 
-    def of_text(self, tag: str, text: str, old: Any, where: str) -> Any:
-        """Read a text as a value of a type that `texts` has.
+    def read(self, text: str, olds: Sequence[Any]) -> Any:
+        """Read a text as a value like others; if these are of several types, as JSON, or as it is.
+
+        Args:
+            text: What was typed.
+            olds: The JSON of the others.
 
         Raises:
-            CommandError: It is none.
+            CommandError: It is of another type.
         """
+        olds = [*map(self.resolved, olds)]
+        kinds = {*map(kind_of, olds)}
+        kind = kinds.pop() if len(kinds) == 1 else "None"
+        if kind == "$secret":
+            contents = [self.resolved(content_of(old)) for old in olds]
+            alike = len({*map(kind_of, contents)}) == 1 and contents[0] is not None
+            try:
+                made = self.read(text, contents) if alike else text
+            except CommandError:
+                raise other_secret("the value") from None
+            return with_content(olds[-1], made)
+        if kind == "str":
+            return text
+        if kind in texts.TAGS:
+            return self._of_text(kind, text, olds[-1], "the present value")
+        if kind == "float":
+            with contextlib.suppress(ValueError):  # else it is told what the value is
+                return plain_json(float(text))
+        if kind not in GIVEN | JSONS | {"None"}:
+            raise only_its_program(kind, "the value")
+        try:
+            given = json.loads(text)
+        except (ValueError, RecursionError):
+            if kind == "None":
+                return text
+            raise CommandError(
+                f"{self.quoted(text)} is no JSON, such as 7 or [1, 2], and the present value is no "
+                f"text: {OTHER_TYPE}"
+            ) from None
+        return plain_json(given) if kind == "None" else self.like(given, olds[-1])
+
+    def new_key(self, step: Any, present: Iterable[Any], where: str) -> Any:
+        """Give the JSON of a key that is not there yet.
+
+        A text becomes one of the type that all present keys have. So does what is in a tuple.
+
+        Args:
+            step: What was given: a text, or what is in brackets.
+            present: The JSON of the present keys.
+            where: The mapping, as messages say it.
+
+        Raises:
+            CommandError: It is of another type, or cannot be a key.
+        """
+        try:
+            hash(step)
+        except TypeError:
+            raise CommandError(f"{step!r} cannot be a key, in {where}") from None
+        if isinstance(step, str):
+            return self._text_key(step, present, where)
+        olds = [*present] if isinstance(step, tuple) else []
+        if {*map(kind_of, olds)} != {"$tuple"}:
+            return encode_key(step)
+        return as_member(self._of_kind(_listed(step), "$tuple", olds, where, fresh=True), where)
+
+    def _text_key(self, step: str, present: Iterable[Any], where: str) -> Any:
+        olds = []
+        for key in present:
+            if isinstance(key, str):
+                return step
+            olds += [] if key is None else [key]
+        if not olds:
+            return step
+        kinds = {*map(kind_of, olds)}
+        if kinds == {"int", "float"}:
+            olds = [0.5 if "." in step or "e" in step else 0]
+        elif len(kinds) > 1 or kinds == {"$object"}:
+            raise _no_key(step, olds, where)
+        try:
+            return as_member(self.read(step, olds), where)
+        except CommandError:
+            pass
+        try:  # as messages write it
+            return self.new_key(ast.literal_eval(step), olds, where)
+        except (CommandError, ValueError, SyntaxError, MemoryError, RecursionError):
+            raise _no_key(step, olds, where) from None
+
+    def _of_text(self, tag: str, text: str, old: Any, where: str) -> Any:
         try:
             return texts.read(tag, text, old)
         except ValueError:
@@ -150,7 +241,7 @@ class Fitting:
         if kind in texts.TAGS:
             text = str(given) if kind == "$timedelta" and type(given) in {int, float} else given
             text = self._checked(text, str, f"a {kind[1:]}", where)
-            return self.of_text(kind, text, olds[-1], where)
+            return self._of_text(kind, text, olds[-1], where)
         if kind == "list":
             items = self._checked(given, list, "a list", where)
             return self._items(items, [item for old in olds for item in old], where)
@@ -202,12 +293,8 @@ class Fitting:
         made = self._items(items, [item for old in olds for item in old[tag]], where)
         members: dict[Any, Any] = {}
         for each in made:
-            try:
-                members.setdefault(decode_key(each), each)
-            except CorruptStateError:
-                raise CommandError(
-                    f"{where} is a set, of which lists and dicts cannot be members"
-                ) from None
+            member = as_member(each, where)
+            members.setdefault(decode_key(member), member)
         return {tag: [*members.values()]}
 
     def _deque(self, given: Any, olds: list[Any], where: str) -> Any:
@@ -224,20 +311,27 @@ class Fitting:
         contents = [old if tag == "$dict" else old[tag] for old in olds]
         if tag == "$defaultdict":
             contents = [content for _, content in contents]
-        present = [pair for content in contents for pair in pairs_of(content)]
-        known: dict[str, tuple[Any, list[Any]]] = {}
-        for key, value in present:
-            known.setdefault(_shown(key), (key, []))[1].append(value)
-        nothing = 0 if tag == "$counter" else Absent([value for _, value in present])
-        pairs = []
+        known: dict[Any, tuple[Any, list[Any]]] = {}
+        for json_key, value in (pair for content in contents for pair in pairs_of(content)):
+            known.setdefault(self._values.key(json_key), (json_key, []))[1].append(value)
+        values = [value for _, before in known.values() for value in before]
+        nothing = 0 if tag == "$counter" else Absent(values)
+        present = [one for one, _ in known.values()]
+        keys, pairs = Keys(known), dict[Any, Any]()
         for name, value in given.items():
             inside = f"{where}[{name!r}]"
-            if name in known:
-                key, before = known[name]
-                pairs.append((key, self._at(value, before, inside, fresh=fresh)))
+            key, new = keys.find(name), None
+            if key is MISSING:
+                new = self.new_key(name, present, where)
+                key = self._values.key(new)
+            if key in pairs:
+                raise CommandError(f"{name!r} names a key of {where} that another name means, too")
+            if key in known:
+                json_key, before = known[key]
+                pairs[key] = json_key, self._at(value, before, inside, fresh=fresh)
             else:
-                pairs.append((name, self.like(value, nothing, inside)))
-        made = mapping(pairs)
+                pairs[key] = new, self.like(value, nothing, inside)
+        made = mapping(pairs.values())
         if tag == "$defaultdict":
             return {tag: [olds[-1][tag][0], made]}
         return made if tag == "$dict" else {tag: made}
@@ -284,51 +378,34 @@ class Fitting:
         return given
 
 
-def kind_of(json: Any) -> str:
-    """Name the type of what is stored: its tag, or what Python calls it."""
-    if not isinstance(json, dict):
-        return "None" if json is None else type(json).__name__
-    if not is_tagged(json):
-        return "$dict"
-    [(tag, content)] = json.items()
-    return "$secret" if tag == "$object" and kind_of(content[1]) == "$secret" else tag
-
-
-def content_of(secret: Any) -> Any:
-    """Give what a secret holds; one of pydantic's is kept as an object that holds a secret."""
-    return content_of(secret["$object"][1]) if "$object" in secret else secret["$secret"]
-
-
-def with_content(secret: Any, content: Any) -> Any:
-    """Give a secret of the same class that holds something else."""
-    if "$object" in secret:
-        name, inner = secret["$object"]
-        return {"$object": [name, with_content(inner, content)]}
-    return {"$secret": content}
-
-
-def check_secret(content: Any) -> None:
-    """Refuse what no secret can hold.
+def as_member(json: Any, where: str) -> Any:
+    """Give a value as a member of a set, or as a key: an array in it can only be a tuple.
 
     Raises:
-        TypeError: It is of a type that none can hold.
+        CommandError: It cannot be one.
     """
-    Secret(decode(content, lambda _, made: made))
+    made = _as_tuples(json)
+    try:
+        decode_key(made)
+    except CorruptStateError:
+        raise CommandError(f"in {where} no list, dict or set can be a member or a key") from None
+    return made
 
 
-def other_secret(where: str) -> CommandError:
-    """Make the error for a secret that holds another type, which quotes nothing."""
+def _as_tuples(json: Any) -> Any:
+    if isinstance(json, list):
+        return {"$tuple": [*map(_as_tuples, json)]}
+    return _as_tuples(json["$tuple"]) if kind_of(json) == "$tuple" else json
+
+
+def _listed(value: Any) -> Any:
+    return [*map(_listed, value)] if isinstance(value, tuple) else value
+
+
+def _no_key(step: str, present: Sequence[Any], where: str) -> CommandError:
+    key = Values.of_none().key(present[0])
+    shown = plain.key_text(key) if kind_of(present[0]) in texts.TAGS else repr(key)
     return CommandError(
-        f"{where} is a secret, of another type than what was given: set it by its path, with "
-        "--secret and --as json, python or text"
+        f"the keys of {where} are no texts, and {step!r} is none of them: write one in brackets, "
+        f"such as [{shown}]"
     )
-
-
-def only_its_program(tag: str, where: str) -> CommandError:
-    """Make the error for a value that cannot be given."""
-    return CommandError(f"{where} is a {tag[1:]}, which only its program can make: {OTHER_TYPE}")
-
-
-def _shown(key: Any) -> str:
-    """Give the text that stands for a key in JSON."""
-    return key if isinstance(key, str) else str(decode_key(key))

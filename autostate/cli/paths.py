@@ -6,6 +6,7 @@ import ast
 import re
 from collections import deque
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from autostate.cli import plain
@@ -19,6 +20,50 @@ _STEP: Final = re.compile(
 )
 MISSING: Final = object()
 """What stands for a value or a key that is not there."""
+
+
+class Keys:
+    """The keys of a mapping, as a path or JSON names them.
+
+    Args:
+        keys: The keys.
+    """
+
+    def __init__(self, keys: Collection[Any]) -> None:
+        self._keys = keys
+
+    def find(self, step: Any) -> Any:
+        """Give the key that is meant: the one that is given, or that is shown like it.
+
+        A date, an int or a tuple is known as `get` prints it, as `str` gives it, and as messages
+        write it.
+
+        Raises:
+            CommandError: Several keys are shown like it.
+        """
+        try:
+            if step in self._keys:
+                return step
+        except TypeError:  # it cannot be a key
+            return MISSING
+        if not isinstance(step, (str, tuple)):
+            return MISSING
+        found = self._by_text.get(step if isinstance(step, str) else plain.key_text(step), [])
+        if len(found) > 1:
+            raise CommandError(
+                f"{len(found)} keys are shown as {step!r}, so that none of them is meant"
+            )
+        return found[0] if found else MISSING
+
+    @cached_property
+    def _by_text(self) -> dict[str, list[Any]]:
+        """The keys that are no texts, by what each is shown as."""
+        found: dict[str, list[Any]] = {}
+        for key in self._keys:
+            if not isinstance(key, str):
+                for text in {plain.key_text(key), str(key), repr(key)}:
+                    found.setdefault(text, []).append(key)
+        return found
 
 
 def parsed(paths: Sequence[str]) -> list[Any]:
@@ -80,20 +125,8 @@ def _inside(value: Any, step: Any) -> Any:
 
 
 def _entry(entries: dict[Any, Any], step: Any) -> Any:
-    key = key_in(entries, step)
+    key = Keys(entries).find(step)
     return MISSING if key is MISSING else entries[key]
-
-
-def key_in(entries: Collection[Any], step: Any) -> Any:
-    """Give the key that a step means: a text also stands for one that is shown like the text."""
-    try:
-        if step in entries:
-            return step
-    except TypeError:  # the step cannot be a key
-        return MISSING
-    if not isinstance(step, str):
-        return MISSING
-    return next((key for key in entries if step in (str(key), repr(key))), MISSING)
 
 
 def extended(path: str, key: Any, *, of_object: bool = False) -> str:
@@ -106,6 +139,8 @@ def extended(path: str, key: Any, *, of_object: bool = False) -> str:
 
 def number(step: Any) -> int | None:
     """Give the index that a step means; None if it means none."""
+    if isinstance(step, (bool, float)):
+        return None
     try:
         return int(step)
     except (TypeError, ValueError):

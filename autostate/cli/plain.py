@@ -86,7 +86,7 @@ def plain(value: Any, inside: frozenset[int] = frozenset(), *, reveal: bool = Fa
     if isinstance(value, Fields):
         value = value.fields
     if isinstance(value, dict):
-        return {_key(key): plain(item, inside, reveal=reveal) for key, item in value.items()}
+        return {key_text(key): plain(item, inside, reveal=reveal) for key, item in value.items()}
     if isinstance(value, _ARRAYS):
         return [plain(item, inside, reveal=reveal) for item in value]
     if isinstance(value, (set, frozenset)):
@@ -96,7 +96,8 @@ def plain(value: Any, inside: frozenset[int] = frozenset(), *, reveal: bool = Fa
     return str(value)
 
 
-def _key(key: Any) -> str:
+def key_text(key: Any) -> str:
+    """Give the text that a key is shown as in JSON."""
     if key is None or isinstance(key, bool):
         return json.dumps(key)
     if isinstance(key, Fields):

@@ -8,7 +8,7 @@ from typing import Any, Final
 from autostate.cli import console, forms, paths, plain, shared
 from autostate.cli.choosing import choose
 from autostate.cli.errors import CommandError
-from autostate.cli.fitting import Absent
+from autostate.cli.fitting import Absent, Fitting
 from autostate.cli.typed import Typed
 from autostate.cli.values import Values, check_name
 from autostate.cli.writing import held
@@ -263,21 +263,14 @@ class _Edit:
     def _key(self, keys: list[Any], step: Any, path: str, *, of_object: bool) -> Any:
         """Find the key that a step of a path means, or give that of a new entry."""
         shown = {self._values.shown_key(key): key for key in keys}
-        known = paths.key_in(shown, step)
+        known = paths.Keys(shown).find(step)
         if known is not paths.MISSING:
             return shown[known]
         if of_object:
             there = ", ".join(map(str, keys))
             raise CommandError(f"{path} has no stored field {step!r}. It has: {there}")
-        if isinstance(step, str) and keys and not any(isinstance(key, str) for key in keys):
-            raise CommandError(
-                f"the keys of {path} are no texts: write one in brackets, such as [{keys[0]!r}]"
-            )
-        try:
-            hash(step)
-        except TypeError:
-            raise CommandError(f"{step!r} cannot be a key, in {path}") from None
-        return step
+        fitting = Fitting(self._nodes, hides=False)
+        return self._values.key(fitting.new_key(step, map(forms.key_json, keys), path))
 
     def _index(self, items: list[Any], step: Any, path: str) -> Any:
         index = paths.number(step)

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import json
-from collections.abc import Sequence
 from typing import Any, Final
 
-from autostate.cli import texts
 from autostate.cli.errors import CommandError
-from autostate.cli.fitting import (
-    GIVEN,
-    JSONS,
-    OTHER_TYPE,
-    Absent,
-    Fitting,
-    check_secret,
-    content_of,
-    kind_of,
-    only_its_program,
-    other_secret,
-    with_content,
-)
+from autostate.cli.fitting import Absent, Fitting
 from autostate.cli.forms import holds_secrets, plain_json
+from autostate.cli.kinds import check_secret, kind_of, with_content
 from autostate.codec.unsupported import Unsupported
 from autostate.journal.commit import NodeState
 
@@ -57,9 +43,9 @@ class Typed:
         if isinstance(old, Absent):
             secrets = self._fitting.secrets(old.beside)
             self._fitting.hides |= bool(secrets)
-            return self._read(text, secrets)
+            return self._fitting.read(text, secrets)
         self._fitting.hides |= holds_secrets(old, self._nodes)
-        return self._read(text, [old])
+        return self._fitting.read(text, [old])
 
     def secret(self, text: str, old: Any, way: str | None) -> Any:
         """Give the JSON of a typed secret.
@@ -79,7 +65,9 @@ class Typed:
         if way is not None:
             made = self.as_given(text, way)
         else:
-            made = text if old is None or isinstance(old, Absent) else self._read(text, [old])
+            made = (
+                text if old is None or isinstance(old, Absent) else self._fitting.read(text, [old])
+            )
         try:
             check_secret(made)
         except TypeError as error:
@@ -116,36 +104,3 @@ class Typed:
             return plain_json(value)
         except Unsupported as problem:
             raise CommandError(f"this value cannot be saved: {problem.problem}") from None
-
-    def _read(self, text: str, olds: Sequence[Any]) -> Any:
-        """Read a text as a value like others, if they are of one type."""
-        olds = [*map(self._fitting.resolved, olds)]
-        kinds = {*map(kind_of, olds)}
-        kind = kinds.pop() if len(kinds) == 1 else "None"
-        if kind == "$secret":
-            contents = [content_of(old) for old in olds]
-            alike = len({*map(kind_of, contents)}) == 1 and contents[0] is not None
-            try:
-                made = self._read(text, contents) if alike else text
-            except CommandError:
-                raise other_secret("the value") from None
-            return with_content(olds[-1], made)
-        if kind == "str":
-            return text
-        if kind in texts.TAGS:
-            return self._fitting.of_text(kind, text, olds[-1], "the present value")
-        if kind == "float":
-            with contextlib.suppress(ValueError):  # else it is told what the value is
-                return plain_json(float(text))
-        if kind not in GIVEN | JSONS | {"None"}:
-            raise only_its_program(kind, "the value")
-        try:
-            given = json.loads(text)
-        except (ValueError, RecursionError):
-            if kind == "None":
-                return text
-            raise CommandError(
-                f"{self._fitting.quoted(text)} is no JSON, such as 7 or [1, 2], and the present "
-                f"value is no text: {OTHER_TYPE}"
-            ) from None
-        return plain_json(given) if kind == "None" else self._fitting.like(given, olds[-1])

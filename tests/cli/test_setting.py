@@ -8,6 +8,7 @@ import datetime as dt
 import io
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
@@ -131,13 +132,23 @@ REFUSED: Final = {
     ("d", "secret", "x"): "is a pickled, which only its program can make",
     ("d", "secret.x", "x"): "there is no 'x' in d[\"secret\"]",
     ("d", "deque", "[1, 2, 3]"): "a deque of at most 2 items, not 3",
-    ("d", "set", "[[1]]"): "of which lists and dicts cannot be members",
+    ("d", "set", '[{"a": 1}]'): "in the value no list, dict or set can be a member or a key",
+    ("d", "list[1.5]", "1"): 'there is no 1.5 in d["list"]',
+    ("d", "list[true]", "1"): "there is no 'true' in d[\"list\"]",
     ("d", "set.1", "1"): 'd["set"] is a set, whose members have no places',
     ("d", "n.x", "1"): "there is no 'x' in d[\"n\"]",
     ("d", "missing.x", "1"): 'there is nothing in d["missing"]: set that first',
     ("d", "point.y", "1"): "d[\"point\"] has no stored field 'y'. It has: x, near",
     ("d", "point", '{"y": 1}'): "the value is a Point, whose fields are x, near: not y",
-    ("d", "ints.2", "1"): "are no texts: write one in brackets, such as [1]",
+    (
+        "d",
+        "ints.x",
+        "1",
+    ): "are no texts, and 'x' is none of them: write one in brackets, such as [1]",
+    ("d", "ints", '{"x": 1}'): "the keys of the value are no texts, and 'x' is none of them",
+    ("d", "ints", '{"1": {}, "0x1": {}}'): "'0x1' names a key of the value that another name means",
+    ("d", "n[{}]", "1"): 'there is no {} in d["n"]',
+    ("d", "ints[{}]", "1"): '{} cannot be a key, in d["ints"]',
     ("d", "list.7", "1"): "there is no '7' in d[\"list\"], which has 2 items",
     ("rows", "", '{"a": 1}'): "the value is a list, and {'a': 1} is not",
     ("loop", "position", "1"): "`autostate reset loop` lets the loop begin anew",
@@ -334,6 +345,82 @@ def test_items_of_one_type_keep_it(isolated: Path) -> None:
         assert [*map(type, d["floats"])] == [float, str]
         assert (d["rows"], d["spans"]) == ([(dt.date(2026, 5, 3), "c")], [dt.timedelta(seconds=90)])
         assert d["points"] == [Pair("x", dt.date(2026, 5, 4)), Pair(2, dt.date(2026, 5, 4))]
+
+
+def test_keys_and_members_that_json_lacks(isolated: Path) -> None:
+    """Those that are there by how they are shown; new ones of the type that all others have."""
+    day, later = dt.date(2026, 1, 1), dt.date(2026, 5, 6)
+    with autostate.open(URL):
+        d = autostate.PersistedDict[Any, Any]("d", ints={200: 1}, days={day: 1}, pairs={(1, 2): 1})
+        d.update(rows={(1, day): 1}, mixed={True: 1, None: 2, 1.5: 3}, numbers={1: 1, 0.5: 2})
+        d.update(raw={b"x": 1}, groups={frozenset({1}): 1}, named={"a": 1, 7: 2}, empty={})
+        d.update(same={pathlib.PurePosixPath("a"): 1, pathlib.PureWindowsPath("a"): 2})
+        d.update(spans={dt.timedelta(1): 1}, hidden={autostate.Secret("old"): 1})
+        sets: dict[str, set[Any]] = {"s": {(1, 2)}, "t": {frozenset({1})}, "u": {day}, "v": {1}}
+        for name, members in sets.items():
+            autostate.PersistedSet[Any](name, members)
+    for path, value in {
+        "ints": '{"200": 5, "404": 6}',
+        "ints.500": "7",
+        "days": '{"2026-01-01": 5}',
+        "days.2026-05-06": "6",
+        "days[2026-05-06]": "7",
+        "pairs": '{"[1, 2]": 5, "[3,4]": 6, "(5,6)": 7}',
+        "pairs[(7, 8)]": "8",
+        "pairs[9,9]": "9",
+        'rows[(1, "2026-01-01")]': "5",
+        'rows[(1, "2026-05-06")]': "6",
+        "mixed": '{"true": 5, "null": 6, "1.5": 7}',
+        "numbers": '{"1": 5, "2.5": 6, "3": 7}',
+        "raw": '{"eA==": 5, "eQ==": 6}',
+        "groups": '{"[1]": 5, "[2, 3]": 6}',
+        "named": '{"a": 5, "7": 6, "8": 7}',
+        "empty": '{"1": 5}',
+        "same[PureWindowsPath('a')]": "5",
+        "spans": '{"1 day, 0:00:00": 5, "90": 6}',
+        "hidden": '{"**********": 5, "n3w": 6}',
+    }.items():
+        set_("d", path, value)
+    for name, value in {
+        "s": '[[1, 2], [1, 2], ["a", ["b"]]]',
+        "t": "[[1, 2]]",
+        "u": '["2026-05-06"]',
+        "v": '[[1, [2]], "a", true, 1]',
+    }.items():
+        set_(name, "", value)
+    with pytest.raises(CommandError, match="2 keys are shown as 'a', so that none"):
+        set_("d", "same.a", "5")
+    with pytest.raises(CommandError, match=r"such as \[2026-01-01\]"):
+        set_("d", "days.soon", "5")
+    with autostate.open(URL):
+        d = autostate.PersistedDict("d")
+        assert d["ints"] == {200: 5, 404: 6, 500: 7}
+        assert d["days"] == {day: 5, later: 7}
+        assert d["pairs"] == {(1, 2): 5, (3, 4): 6, (5, 6): 7, (7, 8): 8, (9, 9): 9}
+        assert d["rows"] == {(1, day): 5, (1, later): 6}
+        assert d["mixed"] == {True: 5, None: 6, 1.5: 7}
+        assert [*map(type, d["numbers"])] == [int, float, int]
+        assert (d["raw"], d["empty"]) == ({b"x": 5, b"y": 6}, {"1": 5})
+        assert d["groups"] == {frozenset({1}): 5, frozenset({2, 3}): 6}
+        assert d["named"] == {"a": 5, 7: 6, "8": 7}
+        assert [*d["same"].values()] == [1, 5]
+        assert d["spans"] == {dt.timedelta(1): 5, dt.timedelta(seconds=90): 6}
+        assert [key.reveal() for key in d["hidden"]] == ["old", "n3w"]
+        assert autostate.PersistedSet("s") == {(1, 2), ("a", ("b",))}
+        assert autostate.PersistedSet("t") == {frozenset({1, 2})}
+        assert autostate.PersistedSet("u") == {later}
+        assert autostate.PersistedSet("v") == {(1, (2,)), "a", True}
+
+
+def test_what_get_prints_set_takes(isolated: Path) -> None:
+    """Also keys and members that JSON lacks, so that a script can change a value in between."""
+    day = dt.date(2026, 1, 1)
+    value = {(1, day): [1.5], 7: {"a": (1, day)}, None: {(1, 2)}, b"x": day, "text": True}
+    with autostate.open(URL):
+        autostate.PersistedDict("d", value=value)
+    set_("d", "value", told("get", "d", "value", "-u", "crawl.db").strip())
+    with autostate.open(URL):
+        assert autostate.PersistedDict("d")["value"] == value
 
 
 @pytest.mark.parametrize("given", ["n3w\n", "n3w\r\n", "n3w"])
