@@ -28,7 +28,42 @@ values of the user: those may be cookies and tokens.
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+def forget_locals(error: BaseException, *, own: bool = False) -> None:
+    """Clear the local variables in the traceback of an error, and of those chained to it.
+
+    In functions that save and load these are records, with what secrets hold. `rich`, `cgitb` and
+    services that collect errors show them.
+
+    Args:
+        error: The error. Frames that still run are left as they are.
+        own: Clear the frames of autostate only: others may be those of the program, which a
+            debugger should see as they were.
+    """
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        left += each.__cause__, each.__context__
+        _clear(each.__traceback__, own=own)
+
+
+def _clear(traceback: TracebackType | None, *, own: bool) -> None:
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if not own or str(frame.f_globals.get("__name__")).startswith("autostate."):
+            with contextlib.suppress(RuntimeError):  # it still runs
+                frame.clear()
+        traceback = traceback.tb_next
 
 
 class AutostateError(Exception):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from autostate import hub, logs
-from autostate.errors import FencedError, FlushError, UnsupportedTypeError
+from autostate.errors import FencedError, FlushError, UnsupportedTypeError, forget_locals
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
@@ -100,10 +100,14 @@ class StateManager(StoreUse):
             AutostateError: The state cannot be read; nothing was touched.
         """
         check_name(name, own=own)
-        with self._lock:
-            incarnation = self._begin()
-            made, new = incarnation.create(name, kind, make)
-            resumed = incarnation.resumed(name)
+        try:
+            with self._lock:
+                incarnation = self._begin()
+                made, new = incarnation.create(name, kind, make)
+                resumed = incarnation.resumed(name)
+        except Exception as error:
+            forget_locals(error, own=True)
+            raise
         if not own:
             incarnation.when_claimed = self._resume_later
             self.resume_left()

@@ -14,7 +14,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from autostate import hub, logs, memory
@@ -24,6 +23,7 @@ from autostate.errors import (
     FlushError,
     StoreGoneError,
     StoreUnavailableError,
+    forget_locals,
 )
 from autostate.ownership.owner import is_of_this_run
 from autostate.process import exit_status, lifecycle
@@ -204,6 +204,7 @@ class FlushJob:
         except StoreGoneError:  # `flush` saves everything again
             raise
         except BaseException as error:
+            changes = []  # of this frame, the traceback of the error shows what it holds
             # Whether the commit has arrived is not known: everything is marked again. A cut that
             # Ctrl-C has interrupted has left its capture with the tracker.
             lost = capture or tracker.capture
@@ -307,6 +308,7 @@ class FlushJob:
         except Exception as error:
             self._compact_after = self.clock() + COMPACTION_PAUSE
             expected = isinstance(error, StoreUnavailableError)
+            forget_locals(error)
             logger.warning(
                 "the journal could not be compacted, and grows until that works: %s",
                 error,
@@ -405,7 +407,10 @@ class FlushJob:
         self.unsaved = changes
         self._under_way = sum(map(len, changes))
         first = self._first_wait if self._under_way < SMALL else math.inf
-        commit = partial(self._journal.commit, changes)
+
+        def commit(*, timeout: float) -> CommitInfo:  # no `partial`, whose repr has the changes
+            return self._journal.commit(changes, timeout=timeout)
+
         info, waited = self._ask(commit, deadline, self._gives_up, self.outcomes.failed, first)
         self.unsaved = []
         self.saved_at = time.time()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from autostate import hub, logs
-from autostate.errors import StoreUnavailableError, UnsupportedTypeError
+from autostate.errors import StoreUnavailableError, UnsupportedTypeError, forget_locals
 
 if TYPE_CHECKING:
     from autostate.journal import CommitInfo
@@ -90,6 +90,7 @@ class Outcomes:
             error: The reason.
             in_a_row: How many flushes have failed; None: this one goes on with another attempt.
         """
+        forget_locals(error)
         if isinstance(error, Exception):
             self.last_error = error
         self.failing += 1
@@ -127,6 +128,7 @@ class Outcomes:
             UnsupportedTypeError: The first of the errors, if somebody has asked.
         """
         for error in errors:
+            forget_locals(error, own=True)
             self.unsavable[error.path] = None
             if error.path not in self._reported:
                 self._reported.add(error.path)

@@ -33,7 +33,7 @@ from functools import partial
 from operator import attrgetter
 
 from autostate.deadline import Deadline
-from autostate.errors import AutostateError, FlushError
+from autostate.errors import AutostateError, FlushError, forget_locals
 from autostate.process.interrupts import Worker, is_owned
 from autostate.saving.job import FlushJob, GilYield
 from autostate.saving.policy import POLL_INTERVAL, Action, Observation, Step
@@ -391,7 +391,8 @@ class FlushThread:
         while not self.stopped:
             try:
                 self._turn()
-            except BaseException:  # also a SystemExit of a receiver
+            except BaseException as error:  # also a SystemExit of a receiver
+                forget_locals(error)
                 self._policy.failed(self._clock())
                 logger.critical(
                     "autostate met an error of its own while saving, and goes on", exc_info=True
@@ -502,6 +503,7 @@ class FlushThread:
             if not has_it and is_owned(self._work):
                 self._work.release()  # again: Ctrl-C may have struck in the midst of it
             error = raised
+            forget_locals(error, own=True)
         for request in requests:
             request.finish(error)
             self._requests.pop(request, None)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.deadline import Deadline
-from autostate.errors import FlushError, ReadOnlyError, StoreUnavailableError
+from autostate.errors import FlushError, ReadOnlyError, StoreUnavailableError, forget_locals
 from autostate.shared import fold
 from autostate.shared.clock import HybridClock
 from autostate.shared.held import Held, Target
@@ -378,6 +378,7 @@ class Replica:
                 break
             except (ClosedError, StoreUnavailableError) as error:
                 if end.left() <= pause:
+                    forget_locals(error)
                     raise FlushError(
                         f"changes to the shared state in {self._store.url} could not be published "
                         f"in {timeout:.3g} s: {error}. They stay in memory"
