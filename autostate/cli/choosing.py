@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from autostate.cli.errors import CommandError
+from autostate.cli.errors import CommandError, UsageError
 from autostate.errors import AutostateError
 from autostate.journal.head import PREFIX
 from autostate.runtime.opening import open_state
@@ -75,10 +75,11 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
 
     Raises:
         CommandError: There is no store, or several that may be meant.
+        UsageError: Both a URL and a program are given.
         ValueError: `url` is not the URL of a store.
     """
     if url is not None and program is not None:
-        raise CommandError("--url and --program name two stores: give one of them")
+        raise UsageError("--url and --program name two stores: give one of them")
     if url is not None:
         return Choice(normalized(Path(url) if is_path(url) else url), "--url names it")
     named = os.environ.get(VARIABLE, "").strip()
@@ -86,8 +87,8 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
         return _of_program(program, named)
     if _PROGRAM in named:
         raise CommandError(
-            f"the environment variable {VARIABLE} is {named}, a store for each program: name the "
-            "one that is meant, --program NAME"
+            f"the environment variable {VARIABLE} names a store for each {_PROGRAM}: name the one "
+            "that is meant, --program NAME"
         )
     if named:
         return Choice(normalized(named), f"the environment variable {VARIABLE} names it")

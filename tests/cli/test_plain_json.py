@@ -91,6 +91,15 @@ def test_nothing_is_here(isolated: Path) -> None:
     assert "holds no store" in told("where")
 
 
+def test_no_password_is_told(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a variable that names a store for each program."""
+    monkeypatch.setenv("AUTOSTATE_URL", "redis://me:passw0rd@127.0.0.1:1/0?state={program}")
+    for words in (["ls"], ["where", "--json"], ["doctor"]):
+        done = call(*words)
+        assert "passw0rd" not in done.stdout + done.stderr, words
+        assert "for each {program}" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -99,6 +108,7 @@ def test_nothing_is_here(isolated: Path) -> None:
         (["ls", "--jsn"], "unrecognized arguments: --jsn"),
         (["restore"], "an argument is missing: --at"),
         (["ls", "-u"], "expected one argument"),
+        (["ls", "-u", "a.db", "-p", "a"], "name two stores"),
     ],
     ids=lambda each: each if isinstance(each, str) else " ".join(each),
 )
@@ -109,7 +119,7 @@ def test_wrong_arguments(isolated: Path, arguments: list[str], problem: str) -> 
     assert done.stderr.startswith("autostate: ")
     assert problem in done.stderr
     assert done.stderr.count("\n") == 1
-    assert re.search(r"See autostate .*--help", done.stderr)
+    assert re.search(r"See autostate .*--help|give one of them", done.stderr)
 
 
 def test_options_may_stand_anywhere(crawl: str) -> None:
