@@ -61,7 +61,7 @@ class Keys:
         found: dict[str, list[Any]] = {}
         for key in self._keys:
             if not isinstance(key, str):
-                for text in {plain.key_text(key), str(key), repr(key)}:
+                for text in {plain.key_text(key), str(key), repr(key), plain.in_brackets(key)}:
                     found.setdefault(text, []).append(key)
         return found
 

@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from autostate.cli.errors import CommandError
@@ -86,7 +86,9 @@ def plain(value: Any, inside: frozenset[int] = frozenset(), *, reveal: bool = Fa
     if isinstance(value, Fields):
         value = value.fields
     if isinstance(value, dict):
-        return {key_text(key): plain(item, inside, reveal=reveal) for key, item in value.items()}
+        names = key_names(value, reveal=reveal)
+        items = [plain(item, inside, reveal=reveal) for item in value.values()]
+        return dict(zip(names, items, strict=True))
     if isinstance(value, _ARRAYS):
         return [plain(item, inside, reveal=reveal) for item in value]
     if isinstance(value, (set, frozenset)):
@@ -96,13 +98,41 @@ def plain(value: Any, inside: frozenset[int] = frozenset(), *, reveal: bool = Fa
     return str(value)
 
 
-def key_text(key: Any) -> str:
+def key_names(keys: Collection[Any], *, reveal: bool = False) -> list[str]:
+    """Give the texts that the keys of one dict are shown as, no two of which are the same.
+
+    A text keeps its name. Another key of this name is written as in a path: `[7]` beside `"7"`.
+    Two secrets, whose masks are the same, are told apart by a number.
+    """
+    names = [key_text(key, reveal=reveal) for key in keys]
+    if len({*names}) == len(names):
+        return names
+    taken = {key for key in keys if isinstance(key, str)}
+    for at, key in enumerate(keys):
+        if isinstance(key, str):
+            continue
+        name = in_brackets(key) if names[at] in taken and type(key) is not Secret else names[at]
+        first, number = name, 1
+        while name in taken:
+            number += 1
+            name = f"{first} ({number})"
+        taken.add(name)
+        names[at] = name
+    return names
+
+
+def in_brackets(key: Any) -> str:
+    """Give a key as a path has it that is no text."""
+    return f"[{key!r}]"
+
+
+def key_text(key: Any, *, reveal: bool = False) -> str:
     """Give the text that a key is shown as in JSON."""
     if key is None or isinstance(key, bool):
         return json.dumps(key)
     if isinstance(key, Fields):
         return repr(key)
-    return key if isinstance(key, str) else str(plain(key))
+    return key if isinstance(key, str) else str(plain(key, reveal=reveal))
 
 
 def _in_order(members: Iterable[Any]) -> list[Any]:

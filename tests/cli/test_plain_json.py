@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from pathlib import Path
@@ -127,6 +128,34 @@ def test_options_may_stand_anywhere(crawl: str) -> None:
     with autostate.open(crawl):
         autostate.PersistedDict("progress")["list"] = [1, 2, 3]
     assert told("get", "progress", "-u", ".autostate/crawl.db", "list", "-1") == "3\n"
+
+
+def test_no_entry_of_a_dict_is_missing(isolated: Path) -> None:
+    """Keys of one text have names of their own, under which `get` and `set` find them."""
+    secret, day = autostate.Secret("hidden"), dt.date(2026, 1, 1)
+    with autostate.open(f"sqlite:///{isolated}/.autostate/crawl.db"):
+        d = autostate.PersistedDict[Any, int]("d", {1: 1, "1": 2, None: 3, "null": 4, secret: 5})
+        d.update({autostate.Secret("b"): 6, day: 7, "2026-01-01": 8, (1,): 9, "[1]": 10})
+        autostate.PersistedCounter[Any]("hits", {2: 3, "2": 5})
+    assert printed("get", "d") == {
+        "[1] (2)": 1,
+        "1": 2,
+        "[None]": 3,
+        "null": 4,
+        "**********": 5,
+        "********** (2)": 6,
+        "[datetime.date(2026, 1, 1)]": 7,
+        "2026-01-01": 8,
+        "[(1,)]": 9,
+        "[1]": 10,
+    }
+    revealed = json.loads(told("get", "d", "--reveal"))
+    assert (revealed["hidden"], revealed["b"]) == (5, 6)
+    assert told("get", "d", "[None]") == "3\n"
+    assert told("get", "hits") == '{"[2]": 3, "2": 5}\n'
+    told("set", "hits", "", '{"[2]": 4, "2": 6}')
+    with autostate.open(f"sqlite:///{isolated}/.autostate/crawl.db"):
+        assert autostate.PersistedCounter[Any]("hits") == {2: 4, "2": 6}
 
 
 def test_the_page_of_the_commands() -> None:
