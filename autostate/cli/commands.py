@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from typing import Final, NoReturn
@@ -14,6 +15,7 @@ from autostate.cli.parser import COMMANDS, COMPLETE, usage
 from autostate.codec.registry import ignore_classes
 from autostate.depth import MOST_LEVELS
 from autostate.errors import AutostateError, StateInUseError
+from autostate.logs import logger
 from autostate.process.exit_status import EX_TEMPFAIL
 
 WRONG_ARGUMENTS: Final = 2
@@ -24,6 +26,7 @@ INTERRUPTED: Final = 130
 def run() -> None:
     """Run the command that the arguments of the process name."""
     ignore_classes()
+    logger.addFilter(_is_news)
     sys.setrecursionlimit(MOST_LEVELS * 5)  # what can be read can be shown
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -64,6 +67,11 @@ def _run(words: list[str]) -> None:
         COMMANDS[name].run(rest)
     else:
         raise UsageError(f"there is no command {name!r}{_near(name)} See autostate --help")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether the user does not hear it anyhow: at the end, once, as the error."""
+    return getattr(record, "autostate_event", None) != "saving_failed"
 
 
 def _near(name: str) -> str:

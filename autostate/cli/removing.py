@@ -101,11 +101,13 @@ def remove(url: str, name: str, *, also_notes: bool) -> None:
         also_notes: Forget also that a record was taken over into it.
 
     Raises:
+        FlushError: It could not be saved, and is not removed later either.
         StateInUseError: A live process owns the state.
     """
     with open_state(
         url, readonly=False, takeover=False, on_unknown="keep", wait_for_owner=0.0
     ) as manager:
         manager.delete(name)
+        manager.forgo_last_resort()
         if also_notes:
             forget(manager, name)

@@ -49,6 +49,10 @@ class LastResort:
         self._places = None if scheme(url) == "memory" else spill.places(url)
         self._path: Path | None = None
 
+    def forgo(self) -> None:
+        """Keep nothing: what is not saved in time is never to be saved."""
+        self._places = None
+
     def keep(
         self, error: BaseException, flush_thread: FlushThread, journal: Journal, store: Store
     ) -> FlushError:

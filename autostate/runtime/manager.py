@@ -281,6 +281,15 @@ class StateManager(StoreUse):
         if companion is not None:
             companion.end(0.0)
 
+    def forgo_last_resort(self) -> None:
+        """Keep no changes in a file that the last save cannot save.
+
+        For whoever is told of that, and goes by it: what has failed must not happen later, with the
+        next start of the program.
+        """
+        if self._incarnation is not None:
+            self._incarnation.last_resort.forgo()
+
     def atomic(self) -> AtomicBlock:
         """Save the writes of the body together or not at all; if the body raises, undo them."""
         from autostate.tracking.atomic import AtomicBlock

@@ -109,7 +109,9 @@ def discard_unpublished(url: str | os.PathLike[str] | None = None) -> dict[str, 
     with open_state(
         url, readonly=False, takeover=False, on_unknown="keep", wait_for_owner=0.0
     ) as manager:
-        return _discard(manager)
+        found = _discard(manager)
+        manager.forgo_last_resort()
+        return found
 
 
 def _discard(manager: StateManager) -> dict[str, int]:

@@ -297,6 +297,27 @@ def test_reset_and_delete(crawl: Path, command: str) -> None:
     assert {each.name for each in STORE.parent.iterdir()} == before_files
 
 
+FULL: Final = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # of each file, as where a disk is full
+from autostate.cli.commands import run
+run()
+"""
+
+
+@pytest.mark.parametrize("command", ["reset", "delete"])
+def test_what_has_failed_does_not_happen_later(crawl: Path, command: str) -> None:
+    """A full disk is an error; nothing is left that the next start would pick up."""
+    done = programs.run_python("-c", FULL, command, "hits", "--yes")
+    assert done.returncode == 1
+    told_once = r"autostate: the last save failed: .* check the disk and its quota\n"
+    assert re.fullmatch(told_once, done.stderr)
+    assert not spill.pending(f"sqlite:///{STORE.absolute()}")
+    with autostate.open(STORE, on_unknown="keep"):
+        assert "hits" in autostate.names()
+    assert told("get", "hits", "a") == "2\n"
+
+
 def test_reset_lets_a_record_be_taken_over_again(isolated: Path) -> None:
     """What `adopt` has noted goes with it; with `delete` it stays."""
     folder = Path("storage/key_value_stores/default")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import autostate
+from autostate.saving import spill
 from tests import programs
+from tests.cli.test_commands import FULL
 from tests.shared.sharing import hits_now
 from tests.shared.test_confirmed_resumed import killed, run
 
@@ -82,6 +84,9 @@ def test_a_state_of_a_program_that_does_not_run(isolated: Path) -> None:
     assert left == {"url": f"sqlite:///{isolated}/s.db", "entries": {"hits": 1}}
     asked = programs.run_python("-m", "autostate", "discard", "--url", "own/own.db")
     assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
+    failed = programs.run_python("-c", FULL, "discard", "--url", "own/own.db", "--yes")
+    assert failed.returncode == 1
+    assert not spill.pending(f"sqlite:///{Path('own/own.db').absolute()}")
     done = programs.run_python("-m", "autostate", "discard", "--url", "own/own.db", "--yes")
     assert (done.returncode, done.stdout) == (0, "given up\n")
     assert "hits (1)" in done.stderr
