@@ -8,22 +8,29 @@ that row is the next.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Final, NamedTuple
 
-from autostate.loops.source import Checker, Source, skip
+from autostate.loops.source import Check, Checker, Last, Source, skip
 
 _OFFSET: Final = 2**64 - 1
 """The part of what `tell` of a text file returns that is a number of bytes."""
 
 
 class Lines(Source):
-    """A file."""
+    """A file.
+
+    Args:
+        file: The file.
+        iterable: What the program has given, if not the file: what reads or wraps it.
+    """
 
     def __init__(self, file: Any, iterable: Any = None) -> None:
         super().__init__(file if iterable is None else iterable)
@@ -42,14 +49,17 @@ class Lines(Source):
 
         Of a compressed file these are compressed bytes, and all that were read ahead count.
         """
-        if self._size is None:
-            self._size = _size_of(self._file)
-        descriptor, size = self._size
+        descriptor, size = self._measured()
         if size is None or place is None:
             return None
         if descriptor is not None:
             place = os.lseek(descriptor, 0, os.SEEK_CUR)
         return min(place & _OFFSET, size), size
+
+    def _measured(self) -> _Size:
+        if self._size is None:
+            self._size = _size_of(self._file)
+        return self._size
 
     def begin(self, checker: Checker) -> Iterator[Any]:
         """Give the lines that are not done yet, after comparing some of the done ones."""
@@ -80,13 +90,47 @@ class Lines(Source):
         if length < checker.done:
             checker.ends(length)
 
+    def last(self, item: Any, number: int, near: Check) -> Last | None:
+        """Give the last line if it has no end: it may get one, or become another line."""
+        end: Any = b"\n" if isinstance(item, bytes) else "\n"
+        if item[-1:] in (end, "\r"):
+            return None
+        if near.number == number:
+            return None if near.place is None else Last((item, item + end), near.place)
+        found = self._read_last(number, near)
+        return None if found is None else Last((item, item + end), found[1])
+
+    def _read_last(self, number: int, near: Check) -> tuple[Any, int] | None:
+        """Read the last item once more, to learn its place.
+
+        Returns:
+            The item, and where it begins; None if it is another one by now, or if that takes long.
+        """
+        if near.place is None or self._measured().descriptor is not None:
+            return None  # to go back, a compressed file is read from its beginning
+        end = self._file.tell()
+        found = None
+        with contextlib.suppress(Exception):  # it has changed, or the body has read from it, too
+            items = self._items()
+            self._file.seek(near.place)
+            deque(islice(items, number - near.number), maxlen=0)
+            place = self._file.tell()
+            found = next(items), place
+        if self._file.tell() == end:
+            return found
+        self._file.seek(end)  # the line has become longer
+        return None
+
     def _items(self) -> Iterator[Any]:
         """Set the file to its first item, and give all."""
         self._file.seek(self._start)
         return self._lines()
 
     def _lines(self) -> Iterator[Any]:
-        return iter(self._file.readline, "" if isinstance(self._file, io.TextIOBase) else b"")
+        file = self._file
+        if isinstance(file, (io.TextIOBase, io.BufferedIOBase, io.RawIOBase)):
+            return iter(file.readline, "" if isinstance(file, io.TextIOBase) else b"")
+        return takewhile(bool, iter(file.readline, None))  # no class tells which one it is
 
 
 class Rows(Lines):
@@ -96,6 +140,11 @@ class Rows(Lines):
         file: The file.
         reader: A `csv.reader`, or a `csv.DictReader`, which has read nothing yet.
     """
+
+    def last(self, item: Any, number: int, near: Check) -> Last | None:
+        """Give the last row, as it is in the file: the body may have changed it."""
+        found = None if near.number == number else self._read_last(number, near)
+        return None if found is None else Last((found[0], found[0]), found[1])
 
     def _items(self) -> Iterator[Any]:
         import csv
@@ -133,7 +182,7 @@ def _size_of(file: Any) -> _Size:
         size = os.fstat(descriptor).st_size
     except (OSError, ValueError, AttributeError):
         return _Size(None, None)
-    plain = isinstance(binary, (io.BufferedReader, io.BufferedRandom, io.FileIO))
+    plain = isinstance(getattr(binary, "raw", binary), io.FileIO)  # not a buffer over gzip
     return _Size(None if plain else descriptor, size or None)
 
 
@@ -159,6 +208,12 @@ def _is_file(iterable: Any) -> bool:
     return bool(iterable.seekable())
 
 
+def _unwrapped(iterable: Any) -> Any:
+    """Give the file of a `tempfile.NamedTemporaryFile`, which is no file itself."""
+    wrapper = getattr(sys.modules.get("tempfile"), "_TemporaryFileWrapper", None)
+    return iterable if wrapper is None or type(iterable) is not wrapper else iterable.file
+
+
 def _file_of(reader: Any) -> Any:
     """Give the file of a reader of `csv` that has read nothing yet; None if it has none.
 
@@ -175,7 +230,8 @@ def _file_of(reader: Any) -> Any:
 
 def file_source(iterable: Any) -> Source | None:
     """Give the source for a file, or a reader of one; None if it is neither, or cannot seek."""
-    if _is_file(iterable):
-        return Lines(iterable)
+    file = _unwrapped(iterable)
+    if _is_file(file):
+        return Lines(file, iterable)
     file = _file_of(iterable)
     return None if file is None else Rows(file, iterable)

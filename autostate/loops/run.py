@@ -127,6 +127,8 @@ class LoopRun(ActiveLoop):
                 yield item
                 advance()
             complete = True
+            if item is not None:
+                self._look_back(item)
         finally:
             if number is not None and self._source.once:  # no call: Ctrl-C cannot strike here
                 self._source.taken = number, [item] if self._options.batch is None else item
@@ -237,6 +239,21 @@ class LoopRun(ActiveLoop):
         if not self._done:
             self._first = prints
         self._sample = None
+
+    def _look_back(self, item: Any) -> None:
+        """Remember the last item of a file: a line without an end may become another one."""
+        if self._check is None or not self._options.check:
+            return
+        number = self._done - 1
+        last = item if self._options.batch is None else item[-1]
+        found = self._source.last(last, number, Check(*self._check))
+        if found is not None:
+            before, after = (fingerprint(each, self._options.key) for each in found.items)
+            prints = before, None if after == before else after
+            self._check = number, prints, found.place
+            if not number:
+                self._first = prints
+            self._state["position"] = (self._done, self._first, self._check)
 
     # -- begin and end ------------------------------------------------------------------------
 

@@ -46,6 +46,18 @@ class Check(NamedTuple):
     place: int | None
 
 
+class Last(NamedTuple):
+    """The last item of a file.
+
+    Attributes:
+        items: The item as it is, and as it may become without being another one.
+        place: Where it begins.
+    """
+
+    items: tuple[Any, Any]
+    place: int
+
+
 def fingerprint(item: Any, key: Callable[[Any], Any] | None) -> str | None:
     """Digest an item; None if it cannot be saved, because the digest is taken of the saved form."""
     told = item if key is None else key(item)
@@ -146,8 +158,18 @@ class Source:
         """Give the number of all items, if it is known."""
         try:
             return len(self._iterable)
-        except TypeError:
+        except Exception:  # it has none, or one that is too large for `len`
             return None
+
+    def last(self, item: Any, number: int, near: Check) -> Last | None:
+        """Give what is known of the last item, if that may be another one in the next process.
+
+        Args:
+            item: The item, as the body left it.
+            number: The number of the item.
+            near: The item itself, or one shortly before.
+        """
+        return None
 
     def bytes(self, place: int | None) -> tuple[int, int] | None:
         """Give how many bytes lie before the next item, and how many there are, if that is known.
