@@ -9,9 +9,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from autostate.cli.errors import CommandError
 from autostate.codec.decoding import decode
 from autostate.codec.unknown import Unknown
+from autostate.errors import AutostateError
 from autostate.journal import NodeState
 from autostate.journal.commit import SEQUENCES
 from autostate.ownership.state_names import listed
@@ -145,8 +148,32 @@ class Values:
             made = Opaque("<could not be read; a copy is kept>")
         else:
             made = self._made[node_id] = {}
-            made.update({self._key(key): self._value(value) for key, value in content.items()})
+            entry = self.item if node.kind == "outbox" else self._entry
+            made.update({self._key(key): entry(key, value) for key, value in content.items()})
         return made
+
+    def _entry(self, _key: Any, json: Any) -> Any:
+        return self._value(json)
+
+    def item(self, key: Any, json: Any) -> Any:
+        """Rebuild an entry of an outbox, which keeps items as texts: in these a secret is shown.
+
+        Args:
+            key: The key of the entry: the items have numbers.
+            json: The entry.
+        """
+        value = self._value(json)
+        if key == "aside" and isinstance(value, dict):
+            return {number: self._of_text(item) for number, item in value.items()}
+        return self._of_text(value) if type(key) is int else value
+
+    def _of_text(self, item: Any) -> Any:
+        if isinstance(item, tuple):  # set aside, with a reason
+            return self._of_text(item[0]), *item[1:]
+        try:
+            return self._value(msgspec.json.decode(item))
+        except (TypeError, ValueError, AutostateError):  # a destination may write in its own way
+            return item
 
     def _key(self, key: Any) -> Any:
         return self._value(key.json) if isinstance(key, Unknown) else key

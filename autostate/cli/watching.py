@@ -219,7 +219,12 @@ def changes(before: StoredState, now: StoredState) -> Iterator[tuple[str, Differ
             continue
         for key, one, other in _entries(known, node):
             inside = path if node.kind == "set" else extended(path, key)
-            yield name, _difference(inside, one, other, (old, new))
+            is_item = now.nodes[now.roots[name]].kind == "outbox"
+            rebuilt = [
+                value if value is _NONE else each.item(key, value) if is_item else each.value(value)
+                for each, value in ((old, one), (new, other))
+            ]
+            yield name, _difference(inside, *rebuilt)
     for name in before.roots.keys() - now.roots.keys():
         yield name, Difference("removed", name, old.of(name), None)
 
@@ -227,14 +232,12 @@ def changes(before: StoredState, now: StoredState) -> Iterator[tuple[str, Differ
 _NONE: Final = object()
 
 
-def _difference(path: str, one: Any, other: Any, values: tuple[Values, Values]) -> Difference:
+def _difference(path: str, was: Any, now: Any) -> Difference:
     """Tell of an entry; where it holds containers, of the first place that differs in it."""
-    old, new = values
-    if one is _NONE:
-        return Difference("added", path, None, new.value(other))
-    if other is _NONE:
-        return Difference("removed", path, old.value(one), None)
-    was, now = old.value(one), new.value(other)
+    if was is _NONE:
+        return Difference("added", path, None, now)
+    if now is _NONE:
+        return Difference("removed", path, was, None)
     return next(differences(was, now, path), Difference("changed", path, was, now))
 
 
