@@ -7,6 +7,7 @@ have any name.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import sys
 from collections.abc import Iterator, Sequence
@@ -138,8 +139,13 @@ class _Table:
             yield f"<tr><td colspan='2'>… and {size - len(told):,} more</td></tr>"
 
     def _cell(self, value: Any, inside: frozenset[int]) -> str:
-        if not isinstance(value, SHOWABLE) or not value:
-            return html.escape(_text(value))
+        if isinstance(value, SHOWABLE):
+            with contextlib.suppress(Exception):  # of code of a class of the program
+                if len(value):
+                    return self._container(value, inside)
+        return html.escape(_text(value))
+
+    def _container(self, value: Any, inside: frozenset[int]) -> str:
         title = f"{html.escape(type(value).__name__)} {_counted(len(value))}"
         if id(value) in inside or len(inside) > _LEVELS or self._left <= 0:
             return f"{title} …"

@@ -209,8 +209,11 @@ class Settings:
             return None
         key, _, names = value.partition(":") if isinstance(value, str) else ("", "", "")
         key = key.strip()
-        if not re.fullmatch(_APIFY_KEY, key) or key == "INPUT" or key.startswith("autostate-"):
-            wanted = 'a key of the key-value store such as "STATE_VIEW", or "KEY: name, name"'
+        if not re.fullmatch(_APIFY_KEY, key) or re.match(_TAKEN_KEY, key):
+            wanted = (
+                'a key of the key-value store such as "STATE_VIEW", or "KEY: name, name", that '
+                "neither autostate nor the SDK nor Crawlee uses"
+            )
             _refuse("publish", value, wanted)
         return key, tuple(name.strip() for name in names.split(",") if name.strip())
 
@@ -292,6 +295,8 @@ _SECONDS = (
     "lease",
 )
 _AGE = r"([0-9]+(?:\.[0-9]+)?) ?([smhdw])"
+_TAKEN_KEY = r"INPUT$|autostate-|SDK_|APIFY_|CRAWLEE_|__|AI-SELECTORS$|rendering-type-predictor"
+"""What keys of others begin with. A key that is written by two is lost to one of them."""
 _APIFY_KEY = r"[a-zA-Z0-9!\-_.'()]{1,256}"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _MOST_COMMITS = 10**12

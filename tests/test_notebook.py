@@ -13,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import attrs
+import pydantic
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
@@ -160,6 +162,53 @@ def test_values_show_what_they_want() -> None:
     assert notebook.shown(Own("own")) == "<i>own</i>"
     with_secret = PersistedDict("d", token=Secret("hunter2"))
     assert "hunter2" not in (notebook.shown(with_secret) or "")
+
+
+class BadDict(dict[str, int]):
+    """A container that cannot be shown."""
+
+    def __len__(self) -> int:
+        raise RuntimeError
+
+
+@dataclass
+class Plain:
+    """A field that is not in the repr."""
+
+    user: str = "anna"
+    token: str = field(default="hunter2", repr=False)
+
+
+@attrs.define
+class Attributes:
+    """The same of attrs."""
+
+    user: str = "anna"
+    token: str = attrs.field(default="hunter2", repr=False)
+
+
+class Model(pydantic.BaseModel):
+    """The same of pydantic."""
+
+    user: str = "anna"
+    token: str = pydantic.Field(default="hunter2", repr=False)
+
+
+@pytest.mark.usefixtures("life")
+@pytest.mark.parametrize("cls", [Plain, Attributes, Model])
+def test_a_field_that_is_not_in_the_repr_is_not_shown(cls: Any) -> None:
+    """It may be a secret."""
+    assert rows(notebook.shown(autostate.persisted(cls)()) or "") == [["user", "'anna'"]]
+
+
+@pytest.mark.usefixtures("life")
+def test_a_container_whose_code_raises_is_shown_as_text() -> None:
+    """The others are shown as ever."""
+    state = PersistedList[Any]("l", [2])
+    state.append(BadDict(a=1))
+    found = rows(notebook.shown(state) or "")
+    state.pop()
+    assert found == [["0", "2"], ["1", "{'a': 1}"]]
 
 
 def test_containers_get_no_attribute() -> None:

@@ -80,6 +80,10 @@ def test_a_setting_near_to_nothing_lists_all() -> None:
         ("publish", "two words"),
         ("publish", "INPUT"),
         ("publish", "autostate-head"),
+        ("publish", "SDK_CRAWLER_STATISTICS_0"),
+        ("publish", "APIFY_GLOBAL_STATE"),
+        ("publish", "CRAWLEE_STATE_0: progress"),
+        ("publish", "__RQ_STATE_0"),
         ("publish", True),
     ],
 )

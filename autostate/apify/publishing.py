@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from autostate import announced
@@ -20,7 +20,13 @@ from autostate.runtime.api import current_manager, live
 from autostate.runtime.manager import StateManager
 from autostate.tracking.barrier import kind_of
 
+if TYPE_CHECKING:
+    from autostate.apify.view import View
+
 logger: logging.Logger = logging.getLogger("autostate")
+
+Stores = dict[str, dict[str, Any]]
+"""The objects of each state, by the URL of its store."""
 
 INTERVAL: float = 60.0
 """Seconds between two copies."""
@@ -59,43 +65,64 @@ class Publishing:
     async def _publish(self, timeout: float) -> None:  # noqa: ASYNC109 - for each copy
         if announced.seconds_to_kill() is not None:
             return
-        for manager in {id(each): each for each in (*live(), current_manager())}.values():
+        try:
+            found = views()
+        except Exception as error:  # of code of the program
+            logger.debug("there is no view of the state: %s", type(error).__name__)
+            return
+        for key, stores in found.items():
             try:
-                await asyncio.wait_for(self._publish_one(manager), timeout)
-            except Exception as error:  # of the API, or of code of the program
-                logger.debug("the view of the state was not published: %r", error)
+                await asyncio.wait_for(self._put(key, stores), timeout)
+            except Exception as error:  # of the API
+                logger.debug("the view of the state was not published: %s", type(error).__name__)
 
-    async def _publish_one(self, manager: StateManager) -> None:
-        """Write the copy of one state, if it has changed."""
-        chosen = manager.settings.published
-        if chosen is None:
+    async def _put(self, key: str, stores: Stores) -> None:
+        """Write a copy, if it has changed."""
+        if self._published.get(key) == stores:
             return
-        key, names = chosen
-        objects = view_of(manager, names)
-        if not objects or self._published.get(key) == objects:
-            return
+        (store, objects), *others = stores.items()
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        await self._actor.set_value(key, {"at": now, "store": manager.url, "objects": objects})
-        self._published[key] = objects
+        record = {"at": now, "store": store, "objects": objects}
+        await self._actor.set_value(key, record | ({"others": dict(others)} if others else {}))
+        self._published[key] = stores
 
 
-def view_of(manager: StateManager, names: tuple[str, ...]) -> dict[str, Any]:
+def views() -> dict[str, Stores]:
+    """Give the copies of all live states, by key; that of the Actor's own state comes first."""
+    found: dict[str, Stores] = {}
+    made: dict[str, View] = {}
+    for manager in {id(each): each for each in (current_manager(), *live())}.values():
+        chosen = manager.settings.published
+        if chosen is not None:
+            from autostate.apify.view import View  # here: few Actors need it
+
+            key, names = chosen
+            objects = view_of(manager, names, made.setdefault(key, View()))
+            if objects:
+                found.setdefault(key, {}).setdefault(manager.url, {}).update(objects)
+    return found
+
+
+def view_of(manager: StateManager, names: tuple[str, ...], view: View) -> dict[str, Any]:
     """Give live state objects as JSON for a person, by name.
 
     Args:
         manager: The manager of the objects.
         names: The names of the objects; none: all.
+        view: Makes it.
     """
-    from autostate.apify.view import View  # here: few Actors need it
-
-    view, found = View(), {}
-    for info in manager.infos():
-        if names and info.name not in names:
-            continue
+    found: dict[str, Any] = {}
+    chosen = [info for info in manager.infos() if info.name in names or not names]
+    for number, info in enumerate(chosen):
         root: Any = manager.live(info.name)
+        if info.kind == "outbox" or root is None:
+            continue
+        if not view.has_room():
+            found["…"] = f"{len(chosen) - number:,} more"
+            break
         if info.kind == "loop":
             found[info.name] = {"done": root["position"][0]}
-        elif info.kind != "outbox" and root is not None:
+        else:
             found[info.name] = view.of(kind_of(root).show(root))
     return found
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from autostate.apify.export import LARGEST, fields_of
 from autostate.codec.secret import MASK, Secret
 from autostate.codec.transparent import Transparent
-from autostate.objects.entries import SHOWABLE, first_entries
+from autostate.objects.entries import SHOWABLE, first_entries, in_repr
 
 ENTRIES: Final = 100
 """The most entries of one container."""
@@ -43,15 +43,27 @@ class View:
             value: The value.
             inside: The containers around it, by `id`.
         """
+        try:
+            return self._of(value, inside)
+        except Exception:  # of code of a class of the program
+            return f"a {type(value).__qualname__}"
+
+    def has_room(self) -> bool:
+        """Count one more entry, and tell whether it may be shown."""
+        self._entries -= 1
+        return self._entries >= 0
+
+    def _of(self, value: Any, inside: frozenset[int]) -> Any:
         if isinstance(value, Transparent):  # first: it looks like its wrapped object
             value = value.__wrapped__
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, enum.Enum):
             return self._cut(value.name)
-        if isinstance(value, (int, float)):
-            exact = math.isfinite(value) and (isinstance(value, float) or abs(value) <= LARGEST)
-            return value if exact else self._cut(repr(value))
+        if isinstance(value, int):
+            return value if abs(value) <= LARGEST else self._cut(_digits(value))
+        if isinstance(value, float):
+            return value if math.isfinite(value) else self._cut(repr(value))
         if isinstance(value, (bytes, bytearray)):
             return f"{len(value):,} bytes"
         if isinstance(value, (dt.date, dt.time)):
@@ -66,10 +78,10 @@ class View:
             fields = fields_of(value)
             if fields is None:
                 return f"a {type(value).__qualname__}"
-            value = fields
+            value = in_repr(type(value), fields)
         if id(value) in inside or len(inside) >= _LEVELS:
             return _MORE
-        entries, size = first_entries(value, min(ENTRIES, self._entries))
+        entries, size = first_entries(value, max(0, min(ENTRIES, self._entries)))
         self._entries -= len(entries)
         inside |= {id(value)}
         left = size - len(entries)
@@ -88,3 +100,11 @@ class View:
         self._text -= min(len(text), room)
         text = text if len(text) <= room else f"{text[:room]}{_MORE}"
         return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _digits(value: int) -> str:
+    """Give a large number as text: one of more than 4,300 digits only as a hexadecimal one."""
+    try:
+        return repr(value)
+    except ValueError:
+        return hex(value)

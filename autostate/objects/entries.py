@@ -30,8 +30,21 @@ def first_entries(value: Any, most: int) -> tuple[list[tuple[Any, Any]], int]:
         return list(enumerate(islice(value, most))), len(value)
     from autostate.objects.decorator import fields_of
 
-    fields = fields_of(value)
+    fields = in_repr(type(value), fields_of(value))
     return list(fields.items())[:most], len(fields)
+
+
+def in_repr(cls: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the fields that a class keeps out of its repr: they may be secrets.
+
+    Args:
+        cls: The class: a dataclass, an attrs class, a model, or any other.
+        fields: The fields of an object of it, by name.
+    """
+    declared = getattr(cls, "__dataclass_fields__", None) or getattr(cls, "__pydantic_fields__", {})
+    attributes = {each.name: each for each in getattr(cls, "__attrs_attrs__", ())}
+    hidden = {name for name, field in {**declared, **attributes}.items() if field.repr is False}
+    return {name: value for name, value in fields.items() if name not in hidden}
 
 
 def _in_order(members: set[Any] | frozenset[Any], most: int) -> list[Any]:

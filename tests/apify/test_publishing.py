@@ -10,7 +10,8 @@ import pytest
 
 import autostate
 from autostate import PersistedDict, PersistedList
-from autostate.apify.publishing import view_of
+from autostate.apify.publishing import view_of, views
+from autostate.apify.view import ALL_ENTRIES, View
 from autostate.testing import LocalPlatform
 from autostate.testing.run import Run
 from tests.actor_runs import PRELUDE, StartActor, starter
@@ -122,10 +123,42 @@ def test_the_view_has_all_live_objects(isolated: Path) -> None:
         autostate.proxy("total", 7)
         autostate.outbox("mails", lambda _: None)
         PersistedDict("d", a={"b": (1, 2)})
-        assert view_of(manager, ()) == {
+        assert view_of(manager, (), View()) == {
             "Shop": {"page": 1, "seen": ["a", "b"]},
             "list": [1],
             "total": 7,
             "d": {"a": {"b": [1, 2]}},
         }
-        assert view_of(manager, ("list", "nowhere")) == {"list": [1]}
+        assert view_of(manager, ("list", "nowhere"), View()) == {"list": [1]}
+
+
+def test_very_many_objects_are_cut_short(isolated: Path) -> None:
+    """As many entries are."""
+
+    @autostate.persisted(name="shop-{number}")
+    class Shop:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    with autostate.open("memory:") as manager:
+        kept = [Shop(number) for number in range(ALL_ENTRIES // 2 + 10)]
+        found = view_of(manager, (), View())
+        assert found["shop-7"] == {"number": 7}
+        assert found["…"] == "10 more"
+        assert len(found) == ALL_ENTRIES // 2 + 1
+        assert kept
+
+
+def test_several_stores_are_in_one_record(isolated: Path) -> None:
+    """Else they would overwrite each other, and pay for it, at each interval."""
+    autostate.configure("memory:", publish="STATE_VIEW")
+    PersistedDict("d", a=1)
+    with autostate.open("sqlite:///other.db", publish="STATE_VIEW"):
+        PersistedDict("d", a=2)
+        with autostate.open("sqlite:///third.db", publish=None):
+            PersistedDict("d", a=3)
+            found = views()
+    assert list(found) == ["STATE_VIEW"]
+    (mine, objects), (url, others) = found["STATE_VIEW"].items()
+    assert (mine, objects, others) == ("memory:", {"d": {"a": 1}}, {"d": {"a": 2}})
+    assert url.endswith("other.db")

@@ -7,7 +7,7 @@ import enum
 import json
 import math
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any
@@ -43,6 +43,30 @@ class Bad:
         raise RuntimeError
 
 
+class BadText(str):
+    """A text that cannot be shown."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class BadList(list[int]):
+    """A list that cannot be shown."""
+
+    def __iter__(self) -> Any:
+        raise RuntimeError
+
+
+@dataclass
+class Login:
+    """An object with a field that is not in its repr."""
+
+    user: str = "anna"
+    token: str = field(default="hunter2", repr=False)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -70,6 +94,10 @@ class Bad:
         ({Decimal("nan"), Decimal(1)}, ANY),
         ("\ud800", "?"),
         ("x" * 2_000, "x" * 1_000 + "…"),
+        (10**400, "1" + "0" * 400),
+        ([10**5_000], [hex(10**5_000)[:1_000] + "…"]),
+        ([BadText("x"), BadList([1])], ["a BadText", "a BadList"]),
+        (Login(), {"user": "anna"}),
     ],
 )
 def test_values_are_readable(value: Any, expected: Any) -> None:
