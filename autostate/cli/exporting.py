@@ -6,6 +6,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.past import point
 from autostate.cli.values import Values, check_name
 from autostate.files import ALONE
+from autostate.journal.commit import NodeState
 from autostate.runtime.stored_state import StoredState
 from autostate.stores.sqlite_file import publish
 
@@ -38,16 +40,18 @@ def export(
     if file != STDOUT:
         _check_free(Path(file).absolute())
     state = chosen.state()
+    shares = _shares(state, [name for name in names if name not in state.roots], at)
     for name in names:
-        if name not in state.roots and shared.object_of(name, state) is not None:
-            raise CommandError(
-                f"{name!r} is shared by programs, which export leaves out: autostate copy and "
-                f"autostate backup take it, autostate show {name} --json prints it"
-            )
-        check_name(state, name)
+        if name not in shares:
+            check_name(state, name)
     names = names or list(state.roots)
     if not names:
-        raise CommandError(f"{chosen} holds no state object that could be exported")
+        there = [name for each in shared.found(state.url) for name in each.objects]
+        also = f"; what programs share is exported by its name: {', '.join(there)}" if there else ""
+        raise CommandError(f"{chosen} holds no state object that could be exported{also}")
+    begin = max(state.nodes, default=0) + 1
+    nodes = {begin + at: node for at, node in enumerate(shares.values())}
+    state = replace(state, nodes={**state.nodes, **nodes})
     if form == "json":
         _put(file, document.make(state, names, reveal=reveal))
     else:
@@ -61,6 +65,18 @@ def export(
         console.write_json(told)
     elif file != STDOUT:
         console.write(f"exported into {file}: {', '.join(names)}")
+
+
+def _shares(state: StoredState, names: list[str], at: str | None) -> dict[str, NodeState]:
+    """Read objects that programs share, as what they are published as; the names of others stay.
+
+    Raises:
+        CommandError: They are to be as of a commit, or cannot be exported.
+    """
+    found = {name: each for name in names if (each := shared.object_of(name, state)) is not None}
+    if found and at is not None:
+        raise CommandError(f"programs share {', '.join(found)}, and that has no history")
+    return {name: shared.node_of(name, stored) for name, (_, stored) in found.items()}
 
 
 def _write(

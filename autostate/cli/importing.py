@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from autostate.cli import console, document, exchange
+from autostate.cli import console, document, exchange, shared
 from autostate.cli.choosing import FOLDER, choose
 from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.exporting import STDOUT
@@ -16,7 +16,7 @@ from autostate.cli.writing import Held, held
 from autostate.codec.raw import references
 from autostate.errors import CorruptStateError, StateInUseError, StoreError
 from autostate.journal.commit import NodeState
-from autostate.runtime.stored_state import read_state
+from autostate.runtime.stored_state import StoredState, read_state
 
 _FIRST: Final = 1
 
@@ -103,6 +103,7 @@ def _check(target: str, found: document.Parsed, *, replace: bool) -> None:
     except StoreError:  # there is none yet, or it is told when it is opened
         return
     _refuse_existing([one for one in found.objects if one in state.roots], target, replace=replace)
+    _refuse_shared(found, state)
     if state.alive:
         raise StateInUseError(owner=state.owner)
 
@@ -113,6 +114,17 @@ def _refuse_existing(names: list[str], url: str, *, replace: bool) -> None:
             f"nothing was imported: {url} holds {', '.join(names)} already. Say --replace to "
             "replace what is there"
         )
+
+
+def _refuse_shared(found: document.Parsed, state: StoredState) -> None:
+    """Refuse a name that programs share: a state object of that name would hide what they do."""
+    for each in shared.found(state.url):
+        names = [name for name in found.objects if name in each.objects and name not in state.roots]
+        if names:
+            raise CommandError(
+                f"nothing was imported: in {each.url} programs share {', '.join(names)}, and what "
+                "is imported belongs to one program. Let one of those that share write it"
+            )
 
 
 def _refuse_referred(

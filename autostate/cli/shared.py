@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ import msgspec
 from autostate.cli import console, tables
 from autostate.cli.errors import CommandError
 from autostate.cli.values import Fields, Values
+from autostate.codec import decode_key
 from autostate.errors import AutostateError
+from autostate.journal.commit import NodeState
 from autostate.ownership.state_names import listed
 from autostate.runtime.copying import parts_of
 from autostate.runtime.opening import open_state
@@ -87,7 +90,7 @@ def value_of(stored: StoredObject) -> Any:
     A value that a function of the program has yet to merge is shown as all of its candidates.
     """
     values = Values.of_none()
-    keys = {text: values.key(_key(text)) for text in stored.content}
+    keys = {text: values.key(_key_json(text)) for text in stored.content}
     if stored.kind == "set":
         return {*keys.values()}
     if stored.kind == "counter":
@@ -95,8 +98,55 @@ def value_of(stored: StoredObject) -> Any:
     return {keys[text]: _value(values, texts) for text, texts in stored.content.items()}
 
 
-def _key(text: str) -> Any:
+def _key_json(text: str) -> Any:
     return msgspec.json.decode(text[1:]) if text.startswith("=") else text
+
+
+def node_of(name: str, stored: StoredObject) -> NodeState:
+    """Give a shared object as a state object would be, with what is published.
+
+    Raises:
+        CommandError: A function of the program has yet to merge values of it.
+    """
+    if stored.kind == "dict":
+        for text, texts in stored.content.items():
+            if len(texts) > 1:
+                raise CommandError(
+                    f"{name} holds several values of {stored_key(text)!r}, which a function of its "
+                    "programs has yet to merge: let one of them run, and flush"
+                )
+        return dict_node(name, {text: one for text, [one] in stored.content.items()})
+    return NodeState(stored.kind, name, base={stored_key(t): v for t, v in stored.content.items()})
+
+
+def dict_node(name: str, texts: Mapping[str, str]) -> NodeState:
+    """Give a shared dict as a state object would be, of the texts of its keys and values."""
+    content = {stored_key(text): msgspec.json.decode(value) for text, value in texts.items()}
+    return NodeState("dict", name, base=content)
+
+
+def stored_key(text: str) -> Any:
+    """Give the key or member of a text, as nodes have it."""
+    return decode_key(_key_json(text))
+
+
+def check_settable(state: StoredShared, name: str, steps: Sequence[Any]) -> None:
+    """Refuse to set what no process can set alone.
+
+    Raises:
+        CommandError: It is no dict, or all of one.
+    """
+    kind = state.objects[name].kind
+    why = {
+        "counter": "each process adds to it, so that none can say what it is to be",
+        "set": "its members are added and removed one by one, by programs",
+        "dict": "" if steps else "others write it, too: name one of its keys",
+    }[kind]
+    if why:
+        raise CommandError(
+            f"{name!r} is a shared {kind}, and cannot be set: {why}. `autostate reset {name}` "
+            "brings it to nothing"
+        )
 
 
 def _value(values: Values, texts: Any) -> Any:

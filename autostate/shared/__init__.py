@@ -10,7 +10,7 @@
     frozen.py       containers inside the values of a shared dict
     handle.py       what the containers see of all below
     readonly.py     shared objects that are only read
-    stored.py, resetting.py, copying.py
+    stored.py, resetting.py, assigning.py, copying.py
                     for the commands: what is stored, without the programs that write it
     patience.py     how long to wait for another process that folds
     replica.py      the shared objects of one process: refreshes, publications

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Generator
 from typing import Any, Final
 
 from autostate.errors import StateTypeError
@@ -32,6 +33,23 @@ def reset(url: str, name: str, kind_name: str, settings: Settings) -> None:
         FlushError: It was not published in time.
         StoreError: The store cannot be read or written.
     """
+    with writing(url, name, kind_name, settings) as shared:
+        if kind_name == "dict" and any(each[0] == MERGED for each in shared.entries.values()):
+            raise StateTypeError(
+                f"{name!r} in {url} cannot be reset: a function merges its values, and would "
+                "bring back what other processes have. Let the program use a new name"
+            )
+        shared.write(_operations(kind_name, shared.entries))
+
+
+@contextlib.contextmanager
+def writing(url: str, name: str, kind_name: str, settings: Settings) -> Generator[Shared]:
+    """Hold a shared object during the body, and publish what it writes.
+
+    Raises:
+        FlushError: It was not published in time.
+        StoreError: The store cannot be read or written.
+    """
     made: list[Shared] = []
 
     def make(shared: Shared) -> Any:
@@ -42,12 +60,7 @@ def reset(url: str, name: str, kind_name: str, settings: Settings) -> None:
         replica.open(name, KINDS[kind_name], make)
         [shared] = made
         with shared.lock:
-            if kind_name == "dict" and any(each[0] == MERGED for each in shared.entries.values()):
-                raise StateTypeError(
-                    f"{name!r} in {url} cannot be reset: a function merges its values, and would "
-                    "bring back what other processes have. Let the program use a new name"
-                )
-            shared.write(_operations(kind_name, shared.entries))
+            yield shared
         replica.flush(settings.flush_timeout)
 
 

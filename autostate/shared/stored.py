@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from autostate.errors import AutostateError
 from autostate.journal.verifying import Verified, verify as verify_records
@@ -26,6 +26,7 @@ from autostate.shared.kinds import (
     Entries,
     Entry,
     Kind,
+    Origin,
     joined,
     merge_into,
 )
@@ -40,6 +41,11 @@ _VALUES: Final = 2
 
 class Candidates(DictKind):
     """A dict, of whose values none is left out that a function of the program would merge."""
+
+    def entry(self, key: str, operation: Any, seen: Entry | None, origin: Origin) -> Entry:
+        """Contribute the text of a value; ABSENT: the key is deleted."""
+        origin.next()
+        return [origin.stamp(), origin.id, None if operation is ABSENT else operation]
 
     def merge(self, key: str, one: Entry, other: Entry) -> Entry:
         """Keep the later one; or all values that have to be merged."""
@@ -69,7 +75,7 @@ class StoredObject(NamedTuple):
     """
 
     kind: str
-    content: dict[str, object]
+    content: dict[str, Any]
     size: int
 
 

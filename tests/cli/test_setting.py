@@ -486,7 +486,7 @@ def test_json(crawl: Path) -> None:
     found = json.loads(told("set", "d", "list.0", "5", "-u", "crawl.db", "--json"))
     url = f"sqlite:///{crawl}/crawl.db"
     place = {"store": url, "name": "d", "path": 'd["list"][0]'}
-    assert found | {"store": url} == place | {"was": 1, "is": 5, "added": False}
+    assert found | {"store": url} == place | {"was": 1, "is": 5, "added": False, "shared": False}
 
 
 def test_beside_live_and_killed_owners(job: subprocess.Popen[str]) -> None:  # noqa: F811

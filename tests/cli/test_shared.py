@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 import autostate
 from autostate import SharedCounter, SharedDict, SharedSet
+from autostate.cli.errors import CommandError
+from autostate.errors import StateTypeError
 from tests import programs
 
 SHARED: Final = Path(".autostate/shared.db")
@@ -220,6 +224,78 @@ def test_what_cannot_be_reset_or_deleted(crawl: Path) -> None:
     assert _all_files() == before
 
 
+def test_set_is_one_more_process_that_shares(isolated: Path) -> None:
+    """Beside live ones; whoever assigns later wins. The value keeps its type."""
+    autostate.configure("memory:", shared=SHARED)
+    stock = SharedDict[Any, Any]("stock")
+    stock.update(
+        {"when": dt.date(2026, 1, 1), "token": autostate.Secret("old"), (1, "a"): {"n": 1}}
+    )
+    autostate.flush()
+    there = str(SHARED)
+    assert told("set", "stock", "when", "2026-05-06", "-u", there).startswith('stock["when"] is ')
+    assert "n3w" not in told("set", "stock", "token", "n3w", "-u", there)
+    found = json.loads(told("set", "stock", "[(1, 'a')].n", "2", "-u", there, "--json"))
+    del found["store"]
+    path = "stock[(1, 'a')][\"n\"]"
+    expected = {"name": "stock", "path": path, "was": 1, "is": 2, "added": False, "shared": True}
+    assert found == expected
+    stock.refresh()
+    assert stock == {
+        "when": dt.date(2026, 5, 6),
+        "token": autostate.Secret("n3w"),
+        (1, "a"): {"n": 2},
+    }
+    stock["when"] = None
+    autostate.flush()
+    assert told("get", "stock", "when", "-u", there) == "null\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("hits", "page", "7"), "'hits' is a shared counter, and cannot be set: each process adds"),
+        (("seen", "", "[]"), "'seen' is a shared set, and cannot be set"),
+        (("best", "", "{}"), "name one of its keys. `autostate reset best`"),
+        (("best", "new", "7"), "cannot be set: it is not there. Let a program assign it"),
+        (("best", "price", "7"), "a function of its programs merges its values"),
+        (("best", "last.0", "x"), "'x' is no JSON"),
+        (("best", "last.7", "x"), "there is no '7' in best[\"last\"]"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_set(crawl: Path, words: tuple[str, ...], problem: str) -> None:
+    """The error says why; nothing is published."""
+    from autostate.cli.parser import COMMANDS
+
+    before = SHARED.read_bytes()
+    with pytest.raises((CommandError, StateTypeError), match=re.escape(problem)):
+        COMMANDS["set"].run(words)
+    assert SHARED.read_bytes() == before
+
+
+def test_export_takes_shared_objects_by_name(crawl: Path) -> None:
+    """As what all have published; `import` makes state objects of it where nobody shares them."""
+    told("export", "all.json", "hits", "seen", "progress")
+    done = call("import", "all.json", "--replace")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "programs share hits, seen, and what is imported belongs to one" in done.stderr
+    told("import", "all.json", "-u", "sqlite:///elsewhere/other.db")
+    assert told("get", "hits", "-u", "elsewhere/other.db") == '{"page": 5, "image": 1}\n'
+    assert json.loads(told("get", "seen", "-u", "elsewhere/other.db")) == ["a", ["b", 1]]
+    assert json.loads(told("export", "-", "hits", "-f", "use_state")) == {"page": 5, "image": 1}
+    assert [*json.loads(told("export", "-"))["objects"]] == ["progress"]
+    for words, problem in (
+        (["best"], "best holds several values of 'price', which a function of its programs"),
+        (["hits", "--at", "1"], "history"),
+        (["hitz"], "no program shares one. It holds: 'progress', 'best', 'hits', 'seen'"),
+    ):
+        refused = call("export", "refused.json", *words)
+        assert refused.returncode == 1
+        assert problem in refused.stderr
+    assert not Path("refused.json").exists()
+
+
 @pytest.fixture
 def job(isolated: Path) -> Iterator[subprocess.Popen[str]]:
     """A program that shares all the time."""
@@ -295,16 +371,16 @@ def test_sign(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_with_shared_objects_alone(isolated: Path) -> None:
-    """`doctor` counts them, and `export` says that it takes none."""
+    """`doctor` counts them, and `export` says how it takes them."""
     programs.run("from autostate import SharedCounter as C; C('hits')['page'] += 3", isolated)
     found = call("doctor").stdout
     assert "1 objects that programs share" in found
     assert "nothing was ever saved" not in found
-    for names, told in (
-        ([], "no state object that could be exported"),
-        (["hits"], "export leaves"),
-    ):
-        refused = call("export", "out.json", *names)
-        assert refused.returncode == 1
-        assert told in refused.stderr
+    refused = call("export", "out.json")
+    assert refused.returncode == 1
+    assert "what programs share is exported by its name: hits" in refused.stderr
     assert not Path("out.json").exists()
+    told("export", "out.json", "hits")
+    assert json.loads(Path("out.json").read_text())["objects"] == {
+        "hits": {"$counter": {"page": 3}}
+    }
