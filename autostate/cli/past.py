@@ -9,22 +9,28 @@ from autostate.cli import console, tables
 from autostate.cli.choosing import choose
 from autostate.cli.errors import UsageError
 from autostate.runtime.history import history, restore as restore_state
+from autostate.runtime.past import no_history
 
 _COLUMNS: Final = ("number", "time", "bytes", "objects")
 
 
 def log(*, url: str | None, program: str | None, as_json: bool) -> None:
-    """List the commits of the history."""
+    """List the commits of the history.
+
+    Raises:
+        StoreError: There is no history.
+    """
+    chosen = choose(url, program).url
     rows: list[list[Any]] = [
         [each.number, each.time.isoformat(" ", "milliseconds"), each.size, [*each.objects]]
-        for each in history(choose(url, program).url)
+        for each in history(chosen)
     ]
     if as_json:
         console.write_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
-    elif not rows:
-        tables.say("no commit is kept: the setting history keeps them (AUTOSTATE_HISTORY=30d)")
-    else:
+    elif rows:
         tables.table(_COLUMNS, [[*row[:-1], " ".join(row[-1])] for row in rows])
+    if not rows:
+        raise no_history(chosen)
 
 
 def restore(*, at: str, url: str | None, program: str | None, yes: bool, as_json: bool) -> None:

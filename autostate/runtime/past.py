@@ -39,6 +39,14 @@ def past_store(source: str | os.PathLike[str] | Store, at: At, settings: Setting
     return ReadOnlyStore(made)
 
 
+def no_history(url: str) -> StoreError:
+    """Make the error for a state of which no commit is kept."""
+    return StoreError(
+        f"{url} has no history: no commit is kept. The program keeps one from its next save on if "
+        'it is started with the setting history="30d", or with AUTOSTATE_HISTORY=30d'
+    )
+
+
 class _PastStore(MemoryStore):
     """A store with one state of the past; pickled values in it have the key of the store."""
 
@@ -64,10 +72,7 @@ def state_at(store: Store, at: At, timeout: float) -> tuple[history.Marker, list
     if found is None:
         kept = history.commits(store, timeout)
         if not kept:
-            raise StoreError(
-                f"{store.url} has no history. A program keeps one with the setting history, "
-                'such as history="30d" (AUTOSTATE_HISTORY)'
-            )
+            raise no_history(store.url)
         first, last = kept[0], kept[-1]
         told = f"commits {first.number} ({_told(first.time)}) to {last.number} ({_told(last.time)})"
         raise StoreError(f"{store.url} has kept no commit {at}: its history holds {told}")

@@ -557,7 +557,12 @@ def test_copy_says_how_to_go_on(crawl: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_history_is_listed_and_restored(crawl: Path) -> None:
     """By number and by time; without one, that is said."""
-    assert told("log") == ""
+    for words, said in ((["log"], ""), (["log", "--json"], "[]\n")):
+        done = call(*words)
+        assert (done.returncode, done.stdout) == (1, said)
+        assert done.stderr.count("\n") == 1
+        assert "has no history" in done.stderr
+        assert "AUTOSTATE_HISTORY=30d" in done.stderr
     assert "has no history" in call("restore", "--at", "1", "-y").stderr
     with autostate.open(f"sqlite:///{STORE}", history=100, debounce=1000, on_unknown="keep"):
         for number in (1, 2):
