@@ -14,9 +14,10 @@ from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.parser import COMMANDS, COMPLETE, usage
 from autostate.codec.registry import ignore_classes
 from autostate.depth import MOST_LEVELS
-from autostate.errors import AutostateError, StateInUseError
+from autostate.errors import AutostateError, StateInUseError, UnknownTypeError
 from autostate.logs import logger
 from autostate.process.exit_status import EX_TEMPFAIL
+from autostate.steps import name_commands
 
 WRONG_ARGUMENTS: Final = 2
 INTERRUPTED: Final = 130
@@ -27,6 +28,7 @@ def run() -> None:
     """Run the command that the arguments of the process name."""
     ignore_classes()
     logger.addFilter(_is_news)
+    name_commands()
     sys.setrecursionlimit(MOST_LEVELS * 5)  # what can be read can be shown
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -44,6 +46,8 @@ def run() -> None:
         _fail(f"nothing was changed: the state belongs to {owner}. End that first", EX_TEMPFAIL)
     except UsageError as error:
         _fail(str(error), WRONG_ARGUMENTS)
+    except UnknownTypeError as error:
+        _fail(f"{error.holder or 'the state'} holds a {error.name}, which only its program knows")
     except (AutostateError, CommandError, OSError, ValueError, ImportError) as error:
         _fail(str(error))
     except RecursionError:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
+from autostate import steps
 from autostate.errors import UpgradeError
 from autostate.process.interrupts import is_passing
 
@@ -53,8 +54,8 @@ class Options(Struct, frozen=True):
         if version > self.version:
             raise UpgradeError(
                 f"{name} was stored by version {version} of {cls}, and this program has "
-                f"version {self.version}: run the newer program, or "
-                f"autostate.delete({name!r}). Nothing was touched"
+                f"version {self.version}: run the newer program; or, to begin anew, "
+                f"{steps.delete(name)}. Nothing was touched"
             )
 
     def upgraded(

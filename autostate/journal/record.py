@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from autostate import memory
+from autostate import memory, steps
 from autostate.digest import blake2b
 from autostate.errors import CorruptStateError
 from autostate.stores.base import FORMAT
@@ -149,7 +149,7 @@ def _of_another_version(key: str, data: bytes, *, is_older: bool) -> DamagedReco
         data,
         intact=True,
         advice="Nothing was touched: use that version"
-        + (", or begin anew with autostate.delete(name)" if is_older else ""),
+        + (f"; or, to begin anew, {steps.delete()}" if is_older else ""),
     )
 
 

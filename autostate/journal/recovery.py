@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct, field
 
+from autostate import steps
 from autostate.collector import no_collections
 from autostate.depth import TooDeepError
 from autostate.errors import CorruptStateError, StoreError
@@ -150,11 +151,12 @@ class Recovery(Struct, frozen=True):
                 found = back._newest_good(look(self.store, self.timeout))
             advice, previous = "Nothing was touched: restore the store from a copy", bool(found.key)
             if previous:
-                advice += f', or go back to {age(found)} with on_corrupt="previous"'
+                previously = steps.setting("on_corrupt", "previous")
+                advice += f", or go back to {age(found)} with {previously}"
             else:
                 advice += (
-                    f". {self.store.url} holds no earlier state to go back to. To begin anew, call "
-                    "autostate.delete(name): it keeps a copy of what cannot be read"
+                    f". {self.store.url} holds no earlier state to go back to. To begin anew, "
+                    f"{steps.delete()}: it keeps a copy of what cannot be read"
                 )
         return DamagedRecordError(
             error.key,

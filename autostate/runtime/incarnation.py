@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from autostate import logs
+from autostate import logs, steps
 from autostate.deadline import Deadline
 from autostate.errors import (
     ChangesLostError,
@@ -179,7 +179,7 @@ class Incarnation:
         if found is not None and found != kind:
             raise StateTypeError(
                 f"{name!r} is a state object of the kind {found!r}, not {kind!r}: create it as "
-                f"that, use another name, or autostate.delete({name!r}) first"
+                f"that, use another name; or first {steps.delete(name)}"
             )
         live = self.tracker.root(name)
         if live is not None:

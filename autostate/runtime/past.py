@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from autostate import steps
 from autostate.errors import StoreError
 from autostate.journal import Journal, history
 from autostate.runtime.opening import open_state
@@ -43,7 +44,7 @@ def no_history(url: str) -> StoreError:
     """Make the error for a state of which no commit is kept."""
     return StoreError(
         f"{url} has no history: no commit is kept. The program keeps one from its next save on if "
-        'it is started with the setting history="30d", or with AUTOSTATE_HISTORY=30d'
+        f"it is started with {steps.setting('history', '30d')}"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from autostate import logs
+from autostate import logs, steps
 from autostate.errors import CorruptStateError, DamagedStoreError
 from autostate.journal import Journal, Recovered
 from autostate.journal.salvage import names_in
@@ -61,7 +61,7 @@ def still_unreadable(name: str) -> CorruptStateError:
     return CorruptStateError(
         f"{name!r} could not be read when another state object was deleted. What was stored is "
         "kept in records `autostate-corrupt-…` of the store, or in a file `….corrupt-…` "
-        f"beside the database. Restore it, or call autostate.delete({name!r}) to begin it anew"
+        f"beside the database. Restore it; or, to begin it anew, {steps.delete(name)}"
     )
 
 

@@ -125,7 +125,7 @@ def _discard(manager: StateManager) -> dict[str, int]:
             "that takes its place, by configure(shared=…), before the first state object is made"
         )
     manager._delete(NAME)
-    logger.warning("%s are given up: discard_unpublished() was called", found)
+    logger.warning("%s are given up, as was asked for", found)
     return found.entries
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from autostate import steps
 from autostate.digest import blake2b
 from autostate.errors import StoreError
 from autostate.stores.base import FORMAT
@@ -24,10 +25,14 @@ ENVELOPE = (
 )
 _OF_OTHERS = rb'\{"autostate":(?!%d,)[0-9]{1,18},"(?:signed|encrypted)":' % FORMAT
 PLAIN = b'{"autostate":%d,"record":' % FORMAT
-HOW = (
-    "Set AUTOSTATE_KEY, or configure(key=…), to the key with which it was written; if that is "
-    "lost, move the store away to begin anew"
-)
+
+
+def right_key() -> str:
+    """Say what to do about a key that is missing."""
+    return (
+        f"Set {steps.setting('key')} to the key with which it was written; if that is lost, move "
+        "the store away to begin anew"
+    )
 
 
 class Unverified(bytes):
@@ -55,7 +60,7 @@ def without_key(data: bytes) -> Unverified | None:
     """Mark a record that was signed or encrypted, where no key is set; None for any other."""
     found = re.match(ENVELOPE, data)
     if found is not None:
-        return unverified(data, f"is {found[1].decode()}, and no key is set", HOW)
+        return unverified(data, f"is {found[1].decode()}, and no key is set", right_key())
     return strange(data) if re.match(_OF_OTHERS, data) else None
 
 

@@ -29,10 +29,10 @@ from autostate.errors import FencedError
 from autostate.stores.base import FORMAT, Store
 from autostate.stores.envelope import (
     ENVELOPE,
-    HOW,
     PLAIN,
     Key,
     Unverified,
+    right_key,
     shown,
     strange,
     unverified,
@@ -254,8 +254,8 @@ class KeyedStore(StoreAround):
             return unverified(
                 data,
                 f"was written with the key {found[3].decode()}, and what is set is {others}",
-                f"{HOW}. Several keys are separated by blanks. Nobody else can tell who has "
-                f"written it{', or read it' if is_encrypted else ''}",
+                f"{right_key()}. Several keys are separated by blanks. Nobody else can tell who "
+                f"has written it{', or read it' if is_encrypted else ''}",
             )
         plain = mine.opened(found, key, data)
         if plain is None:

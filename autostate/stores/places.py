@@ -13,6 +13,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from autostate import steps
 from autostate.errors import DamagedStoreError, StoreError
 
 _BESIDE = ("-journal", "-wal", "-shm")
@@ -20,10 +21,14 @@ _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 """The end of a journal that names another file, for a transaction over several databases."""
 
 _EFFECTIVE = os.access in os.supports_effective_ids
-RESTORE = (
-    "Restore it from another copy. To begin anew, call autostate.delete(name): it keeps the file "
-    "under another name"
-)
+
+
+def restore() -> str:
+    """Say what to do about a file that is damaged."""
+    return (
+        f"Restore it from another copy. To begin anew, {steps.delete()}: it keeps the file under "
+        "another name"
+    )
 
 
 def refuse_place(path: Path) -> os.stat_result | None:
@@ -149,8 +154,8 @@ def refuse_empty(path: Path, found: os.stat_result | None) -> None:
     if found is not None and not found.st_size:
         raise DamagedStoreError(
             f"{path} is empty, and no state of autostate ever is: it was cut short, or made by "
-            "another program. Restore it from a copy. To begin anew, delete the file, or call "
-            "autostate.delete(name)"
+            "another program. Restore it from a copy. To begin anew, delete the file, or "
+            f"{steps.delete()}"
         )
 
 
@@ -177,7 +182,7 @@ def refuse_planted(path: str | Path) -> None:
         if suffix == "-journal" and found.st_size and _names_another(beside):
             raise DamagedStoreError(
                 f"{beside} names another file, which SQLite would delete, and no journal of "
-                f"autostate does: somebody else has put it there. Nothing was changed. {RESTORE}"
+                f"autostate does: somebody else has put it there. Nothing was changed. {restore()}"
             )
 
 

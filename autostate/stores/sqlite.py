@@ -43,7 +43,7 @@ from autostate.errors import (
 )
 from autostate.stores.base import OneByOne
 from autostate.stores.places import is_writable, refuse_planted
-from autostate.stores.sqlite_connection import DAMAGED, LONGEST_KEY, STEPS
+from autostate.stores.sqlite_connection import LONGEST_KEY, STEPS, damaged
 from autostate.stores.sqlite_file import open_copy, open_database, owner_file_of
 
 _PUT = (
@@ -277,7 +277,7 @@ class SqliteStore(OneByOne):
                     told = _NOT_ANY_MORE
                 return StoreUnavailableError(f"{self.path} {told}", lasting=code in _LASTING)
             if code == sqlite3.SQLITE_CORRUPT:
-                return DamagedStoreError(f"{self.path} {DAMAGED}")
+                return damaged(self.path)
             return StoreError(f"{self.path} {_FINAL.get(code, f'refused: {error}')}")
         if isinstance(error, MemoryError):  # Python usually raises it for SQLITE_NOMEM
             return StoreUnavailableError(f"{self.path} {_NO_MEMORY}", lasting=True)
@@ -291,7 +291,7 @@ class SqliteStore(OneByOne):
                 f"{self.path} cannot be used now, since its journal cannot be read: "
                 f"{error.strerror}. Check the disk"
             )
-        return DamagedStoreError(f"{self.path} {DAMAGED}")  # SQLite's message has invalid text
+        return damaged(self.path)  # SQLite's message has invalid text
 
 
 def _note_count(connection: sqlite3.Connection) -> None:

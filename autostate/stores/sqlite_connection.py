@@ -14,14 +14,10 @@ from typing import Literal
 from urllib.parse import quote
 
 from autostate.errors import DamagedStoreError, StoreError
-from autostate.stores.places import RESTORE
+from autostate.stores.places import restore
 
 SCHEMA = "CREATE TABLE records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
 _INDEX = "sqlite_autoindex_records_1"  # of the primary key
-DAMAGED = (
-    "is damaged: it was cut short or overwritten, or it is a copy that was made while a process "
-    f"was writing to it. {RESTORE}"
-)
 _NUMBERS = ("user_version", "page_count", "page_size", "journal_mode")
 _ROWS = (
     "SELECT typeof(key), CAST(key AS BLOB), typeof(value), "
@@ -43,6 +39,14 @@ _LONGEST_CHECK = 30.0
 
 _WAIT = 5.0
 """Seconds to wait for a lock that another process holds while the file is opened."""
+
+
+def damaged(path: Path) -> DamagedStoreError:
+    """Make the error for a file that is no whole database of autostate any more."""
+    return DamagedStoreError(
+        f"{path} is damaged: it was cut short or overwritten, or it is a copy that was made while "
+        f"a process was writing to it. {restore()}"
+    )
 
 
 def checked(file: Path, mode: Literal["ro", "rw"], path: Path | None = None) -> sqlite3.Connection:
@@ -136,7 +140,7 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
     if found != {("table", "records"): SCHEMA, ("index", _INDEX): None}:
         raise DamagedStoreError(
             f"the table `records` of {path} is not as autostate has made it: somebody else has "
-            f"changed the database. Nothing was changed. {RESTORE}"
+            f"changed the database. Nothing was changed. {restore()}"
         )
 
 
@@ -164,7 +168,7 @@ def _check_whole(connection: sqlite3.Connection, file: Path, path: Path) -> None
         if connection.in_transaction:
             connection.execute("COMMIT")
     if short or count is None or noted not in (0, count):
-        raise DamagedStoreError(f"{path} {DAMAGED}")
+        raise damaged(path)
 
 
 def _counted(connection: sqlite3.Connection, room: int) -> int | None:

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
-from autostate import codec, depth
+from autostate import codec, depth, steps
 from autostate.codec.classes import Fields
 from autostate.codec.signatures import Stored
 from autostate.collector import no_collections
@@ -80,8 +80,7 @@ def _corrupt(name: str) -> CorruptStateError:
     """Make the error for a state that refers to a node which is not stored."""
     return CorruptStateError(
         f"{name}: the stored state refers to a part that is not stored: restore the store "
-        "from a copy; or call autostate.delete(name), which keeps a copy of what is "
-        "stored, to begin anew"
+        f"from a copy. To begin anew, {steps.delete()}: it keeps a copy of what is stored"
     )
 
 

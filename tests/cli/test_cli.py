@@ -46,6 +46,7 @@ DAMAGED: Final = (
     *("export -", "import rows.json rows", "backup copy.db", "reset d -y", "restore --at 1 -y"),
     *("verify", "doctor", "discard -y"),
 )
+NEXT: Final = "run `autostate delete NAME`"
 BATCH: Final = """
 import sys
 from autostate.cli import commands
@@ -73,5 +74,8 @@ def test_a_damaged_state(isolated: Path) -> None:
     told_of = done.stderr.splitlines()
     assert all(line.startswith("autostate: ") and "is damaged" in line for line in told_of)
     assert len(told_of) >= len(DAMAGED) - 1  # `doctor` tells on standard output
+    assert not [line for line in told_of if "autostate.delete" in line or "on_corrupt=" in line]
+    assert all((NEXT in line) == ("begin anew" in line) for line in told_of)
+    assert done.stderr.count(NEXT) > len(DAMAGED) / 2
     assert path.read_bytes() == before
     assert {each.name for each in Path().iterdir()} == {".autostate", "rows.json"}
