@@ -37,7 +37,7 @@ from benchmarks.sharing_runs import (
     period,
     publish_others,
 )
-from benchmarks.simulated_stores import TERMS, Bucket, Database, Service, service
+from benchmarks.simulated_stores import TERMS, Database, Service, service
 from benchmarks.tables import head, line
 from benchmarks.virtual_time import World
 
@@ -49,8 +49,6 @@ TOGETHER: Final = (10, 50, 500)
 """How many work at the same time in one process."""
 REFRESHES: Final = {10: 10.0, 50: 3.0, 500: 1.5}
 """For so many times the pause between two refreshes they are observed."""
-CONTENDED: Final = 6.0
-"""Seconds for which 500 runs are observed on S3, where each try costs time here, too."""
 CROWDED: Final = (MANY - 4, MANY + 6)
 """Fewer and more runs than those from which on a fold may be due."""
 
@@ -187,8 +185,6 @@ class Figures:
         self.observed: dict[int, Observed] = {}
         for count in together:
             seconds = REFRESHES.get(count, 1.5) * TERMS[kind].refresh
-            if kind == "s3" and count > 100:
-                seconds = CONTENDED
             self.observed[count] = observe(kind, count, seconds)
 
     def most(self, readers: float) -> tuple[int, str]:
@@ -198,8 +194,6 @@ class Figures:
             readers: The part of the runs that refreshes.
         """
         made = service(self.kind, World())
-        if isinstance(made, Bucket):
-            return self._most_replaced()
         low, high, why = 1, 1 << 20, ""
         while high - low > max(1, low // 50):
             middle = (low + high) // 2
@@ -210,11 +204,6 @@ class Figures:
             else:
                 high, why = middle, limit
         return high, why
-
-    def _most_replaced(self) -> tuple[int, str]:
-        """Take the most publications that were observed: each replaces the one index."""
-        rate = max(each.published for each in self.observed.values())
-        return round(rate * _period(self.kind)), "one index, replaced by each publication"
 
 
 def terms(kinds: Sequence[str]) -> Iterator[str]:
@@ -316,7 +305,7 @@ def limits(figures: Sequence[Figures]) -> Iterator[str]:
         reading, reason = each.most(1.0)
         asked = demand(each.kind, count, each.points, 0)
         made = service(each.kind, World())
-        part = count / alone if isinstance(made, Bucket) else _part(made, asked)
+        part = _part(made, asked)
         dollars = shown(asked.dollars) if TERMS[each.kind].prices else ""
         cells = [f"{alone:,}", why, f"{reading:,}", reason, f"{shown(part)} ×", dollars]
         yield line([each.title, *cells])

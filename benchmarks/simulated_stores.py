@@ -19,16 +19,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
+from autostate.stores.apart import ApartStore
 from autostate.stores.apify_http import Answer, Request
 from autostate.stores.apify_platform import AT_ONCE, ApifyStore
 from autostate.stores.base import Store
 from autostate.stores.indexed import ChangedError, Found, IndexedStore
 from autostate.stores.memory import MemoryStore
-from autostate.stores.s3 import _AT_ONCE, _REWRITTEN
+from autostate.stores.s3 import _AT_ONCE, _PAGE, _REWRITTEN, S3Store
 from benchmarks.virtual_time import World
 
 T = TypeVar("T")
-_PAGE: Final = 1000
 _REFUSED: Final = b'{"error":{"type":"rate-limit-exceeded"}}'
 
 
@@ -205,7 +205,7 @@ class _Connection:
 
 
 class Bucket(_Counted):
-    """A bucket of S3: an object is replaced only if it is the one that was read."""
+    """A bucket of S3: the index is replaced only if it is the one that was read."""
 
     def __init__(self, world: World, terms: Terms) -> None:
         super().__init__(world, terms)
@@ -214,7 +214,9 @@ class Bucket(_Counted):
 
     def store(self) -> Store:
         """Make the store of a run."""
-        return IndexedStore(self, self.terms.url, rewritten=_REWRITTEN)
+        made = ApartStore(IndexedStore(self, self.terms.url, rewritten=_REWRITTEN), self)
+        made.metered = S3Store.metered
+        return made
 
     def stored(self) -> tuple[int, int]:
         """Return how many objects there are, and their bytes."""
@@ -229,13 +231,13 @@ class Bucket(_Counted):
         self.world.sleep(trip / 2)
         return found
 
-    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[bytes | None]:
+    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[Found | None]:
         """Return objects; many are on their way at the same time."""
         for first in range(0, len(names), _AT_ONCE):
             some = [self.objects.get(name) for name in names[first : first + _AT_ONCE]]
             sizes = [0 if found is None else len(found.data) for found in some]
             self.world.sleep(max(self._request("GET", size) for size in sizes))
-            yield from (None if found is None else found.data for found in some)
+            yield from some
 
     def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
         """Write objects, many at the same time."""
@@ -264,10 +266,16 @@ class Bucket(_Counted):
         for name in names:
             self.objects.pop(name, None)
 
+    def listed(self, folder: str, timeout: float | None) -> dict[str, Any]:
+        """List the objects of a folder, page after page."""
+        pages = 1 + sum(name.startswith(f"{folder}/") for name in self.objects) // _PAGE
+        self.world.sleep(sum(self._request("LIST", 0) for _ in range(pages)))
+        named = (each for each in self.objects.items() if each[0].startswith(f"{folder}/"))
+        return {name: found.version for name, found in named}
+
     def old(self, prefix: str, seconds: float, timeout: float | None) -> list[str]:
         """List objects; none is left over."""
-        pages = 1 + len(self.objects) // _PAGE
-        self.world.sleep(sum(self._request("LIST", 0) for _ in range(pages)))
+        self.world.sleep(self._request("LIST", 0))
         return []
 
     def close(self) -> None:

@@ -2,20 +2,25 @@
 
 A step is one read, one listing, or one write; where the store is not atomic, each record of a
 write is a step of its own. What happens at a step is up to a function that the test passes.
+
+Where some records lie apart, as on S3, the code of the library that divides them (`ApartStore`) is
+inside, and each of its requests is a step.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from autostate.errors import FencedError, StoreUnavailableError
-from autostate.stores.base import OneByOne
+from autostate.stores.apart import APART, ApartStore
+from autostate.stores.base import OneByOne, Store
+from autostate.stores.indexed import Found
 
 Records = dict[str, bytes]
 
@@ -25,6 +30,7 @@ class Promises(TypedDict):
 
     atomic: bool
     conditional: bool
+    apart: NotRequired[tuple[str, ...]]
 
 
 STORES: dict[str, Promises] = {
@@ -32,6 +38,11 @@ STORES: dict[str, Promises] = {
     "all at once": {"atomic": True, "conditional": False},
     "conditional": {"atomic": True, "conditional": True},
 }
+SHARING_STORES: Final[dict[str, Promises]] = {
+    **STORES,
+    "apart": {"atomic": True, "conditional": True, "apart": APART},
+}
+"""The same, and those that differ for what processes share."""
 
 
 class KilledError(BaseException):
@@ -58,6 +69,45 @@ def untroubled(step: Step) -> None:
     step.apply()
 
 
+class ObjectsOf:
+    """Objects whose names are keys of a store, which writes one record at a time.
+
+    No two versions are the same, so that all objects are read.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def listed(self, folder: str, timeout: float | None) -> dict[str, object]:
+        """One step."""
+        return {_named(key): object() for key in self._store.list(f"{_key(folder)}-")}
+
+    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[Found | None]:
+        """One step each."""
+        found = (self._store.read(_key(name)) for name in names)
+        return (None if data is None else Found(data, object()) for data in found)
+
+    def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
+        """One step each."""
+        self._store.write({_key(name): data for name, data in contents.items()})
+
+    def delete(self, names: Collection[str], timeout: float | None) -> None:
+        """One step each."""
+        self._store.write({}, [*map(_key, names)])
+
+
+def _key(name: str) -> str:
+    return name.removeprefix("autostate-").replace("/", "-")
+
+
+def _named(key: str) -> str:
+    prefix = next(each for each in APART if key.startswith(each))
+    return f"autostate-{prefix[:-1]}/{key.removeprefix(prefix)}"
+
+
 @dataclass
 class FaultyStore(OneByOne):
     """A store in memory whose steps pass through the test's hands."""
@@ -72,6 +122,17 @@ class FaultyStore(OneByOne):
     url: str = "faulty:"
     steps: int = 0
     dead: bool = field(default=False)
+    apart: tuple[str, ...] = ()
+    _inside: ApartStore | None = None
+
+    def __post_init__(self) -> None:
+        if self.apart:
+            whole = FaultyStore(self.records, self._pass_on, atomic=True, conditional=True)
+            objects = ObjectsOf(FaultyStore(self.records, self._pass_on))
+            self._inside = ApartStore(whole, objects)
+
+    def _pass_on(self, step: Step) -> None:
+        self._step(step.apply, writes=step.writes)
 
     def _step(self, apply: Callable[[], None], *, writes: bool) -> None:
         if self.dead:
@@ -86,12 +147,16 @@ class FaultyStore(OneByOne):
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """One step."""
+        if self._inside is not None:
+            return self._inside.read(key)
         found: builtins.list[bytes | None] = []
         self._step(lambda: found.append(self.records.get(key)), writes=False)
         return found[0]
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
-        """One step."""
+        """One step; one more for records that lie apart."""
+        if self._inside is not None:
+            return self._inside.list(prefix)
         found: builtins.list[str] = []
         self._step(
             lambda: found.extend(sorted(key for key in self.records if key.startswith(prefix))),
@@ -101,6 +166,8 @@ class FaultyStore(OneByOne):
 
     def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
         """One step, if that is so in a store that makes such promises."""
+        if self._inside is not None:
+            return self._inside.scan(prefixes)
         if not self.atomic:
             return super().scan(prefixes, timeout=timeout)
         found: Records = {}
@@ -120,6 +187,9 @@ class FaultyStore(OneByOne):
         timeout: float | None = None,
     ) -> None:
         """One step, or one for each record."""
+        if self._inside is not None:
+            self._inside.write(puts, deletes, expect=expect)
+            return
         assert self.conditional or expect is None
         puts, deletes = dict(puts), builtins.list(deletes)
 

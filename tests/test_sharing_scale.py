@@ -29,10 +29,25 @@ def test_a_call_on_apify_is_few_requests() -> None:
     assert found.afterwards.requests["GET"] < RUNS, "a fold has taken them in"
 
 
+def test_a_call_on_s3_is_few_requests() -> None:
+    """A publication is two, however many runs there are; a refresh reads what has changed.
+
+    No publication replaces the index, which all would have to wait for.
+    """
+    found = calls("s3", RUNS)
+    assert found.publication.requests == {"PUT": 1, "GET": 1}
+    assert found.refresh.requests == {"LIST": 1, "GET": 2}
+    assert found.afterwards.requests["GET"] < RUNS, "a fold has taken them in"
+    at_once = observe("s3", 40, 30.0)
+    assert not at_once.failed
+    assert not at_once.refused
+    assert at_once.requests["PUT"] == pytest.approx(at_once.wanted, rel=0.05)
+
+
 @pytest.mark.parametrize("kind", TERMS)
 def test_a_publication_is_one_request_elsewhere(kind: str) -> None:
     """And so is a refresh."""
-    if kind != "apify":
+    if kind not in ("apify", "s3"):
         found = calls(kind, RUNS)
         assert found.publication.requests.total() == 1
         assert found.refresh.requests.total() == 1

@@ -98,7 +98,10 @@ def sign(url: str, *, remove: bool = False) -> Signed:
 
 
 def _sign_shared(store: Store, timeout: float, *, remove: bool) -> Signed:
-    """Write the records of a shared state again, but none that a process has changed meanwhile."""
+    """Write the records of a shared state again.
+
+    None that a process has changed meanwhile, as far as the store compares them.
+    """
     assert isinstance(store, KeyedStore)
     signed, left, below = 0, list[str](), store.store
     for key in store.list(SHARED_KEYS, timeout=timeout):
@@ -107,7 +110,8 @@ def _sign_shared(store: Store, timeout: float, *, remove: bool) -> Signed:
             if isinstance(plain, Unverified):
                 left.append(key)
                 break
-            expect = {key: stored} if below.conditional else None
+            compares = below.conditional and not key.startswith(getattr(below, "apart", ()))
+            expect = {key: stored} if compares else None
             made = plain if remove else store.sealed(key, plain)
             with contextlib.suppress(FencedError):
                 below.write({key: made}, expect=expect, timeout=timeout)

@@ -78,7 +78,6 @@ class Replica:
         self.confirmed: Callable[[], Confirmed | None] = lambda: None
         self._clock = HybridClock(now)
         self._store = store
-        self._has_single_lineages: bool = not (store.atomic and store.conditional)
         self._reading: Reading | None = None
         self._refreshing = threading.Lock()
         self._patience = Patience(is_metered=store.metered)
@@ -197,7 +196,7 @@ class Replica:
 
     def _is_fresh(self) -> bool:
         """Tell whether an object that is made now needs no reading."""
-        if self._reading is None or not (self._store.metered and self._has_single_lineages):
+        if self._reading is None or not (self._store.metered and self.shelf.has_single_lineages):
             return False
         return time.monotonic() - self._read_until < METERED_AGE  # it may have taken long
 
@@ -404,7 +403,7 @@ class Replica:
 
     def _is_due(self, base: Base, lineages: Collection[LineKey]) -> bool:
         interval = fold.METERED_INTERVAL if self._store.metered else fold.INTERVAL
-        youth = interval if self._has_single_lineages else 0.0
+        youth = interval if self.shelf.has_single_lineages else 0.0
         return fold.is_due(base, lineages, self._clock.now(), interval, youth)
 
     def _fold(self, timeout: float | None) -> bool:

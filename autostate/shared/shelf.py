@@ -28,7 +28,10 @@ A lineage of a generation that is closed, and not yet in the base, may have come
 were shown, a view could go back. So a reader looks for the mark again after lineages that are new
 to it, and waits for the base if there is one.
 
-In a store that writes several records as a whole and compares others, a publication is one step.
+In a store that writes several records as a whole and compares others, base and marks are read as of
+one moment. Where the lineages are a part of that whole, a publication is one step. Where they lie
+apart, as on S3, a publication is as above, and a reader needs no second look for the mark: it has
+the lineages first, and then base and marks.
 """
 
 from __future__ import annotations
@@ -278,10 +281,17 @@ class Shelf:
 
     def __init__(self, store: Store, past: Past | None = None) -> None:
         self.store: Prefixed = Prefixed(store)
-        self._one_step = store.atomic and store.conditional
+        self._is_guarded = store.atomic and store.conditional
+        lies_apart = (PREFIX + LINES).startswith(getattr(store, "apart", ()))
+        self._one_step = self._is_guarded and not lies_apart
         self._base: tuple[Any, Base] | None = None
         self._known: dict[LineKey, tuple[bytes, Line]] = {}
         self.past: Past = Past(self.store, past)
+
+    @property
+    def has_single_lineages(self) -> bool:
+        """Whether each lineage is a request: to read all of them takes long."""
+        return not self._one_step
 
     @property
     def version(self) -> object:
@@ -327,6 +337,8 @@ class Shelf:
 
     def _is_closed(self, generation: int, timeout: float | None) -> bool:
         marks = _marks(generation)
+        if self._is_guarded:
+            return bool(self.store.scan(marks, timeout=timeout))
         return any(self.store.read(mark, timeout=timeout) is not None for mark in marks)
 
     # -- reading ------------------------------------------------------------------------------
@@ -355,7 +367,7 @@ class Shelf:
             StoreError: The store could not be read.
         """
         began = time.monotonic()
-        if self._one_step:
+        if self._is_guarded:
             records = self.store.scan((OWNER, CLOSED), timeout=timeout)
             keys: Collection[str] = [*records, *self.store.list(LINES, timeout=timeout)]
             base = self._base_of(records.get(OWNER), timeout)
@@ -367,7 +379,7 @@ class Shelf:
 
     def _read(self, timeout: float | None) -> Reading | None:
         """Read once; None: a lineage has gone meanwhile."""
-        if self._one_step:
+        if self._is_guarded:
             records = self.store.scan((LINES, OWNER, CLOSED), timeout=timeout)
             keys: Collection[str] = records
             version: Any = records.get(OWNER)
@@ -377,7 +389,7 @@ class Shelf:
             version = _version(keys)
         base = self._base_of(version, timeout)
         wanted = _later(base, keys)
-        if self._one_step:
+        if self._is_guarded:
             contents = [records[key.text] for key in wanted]
         else:
             got = [*self.store.read_many([key.text for key in wanted], timeout=timeout)]
@@ -391,11 +403,10 @@ class Shelf:
         reading = Reading(base, lines, generation, sum(map(len, contents)), base.is_settled)
         if self._one_step or not base.is_settled or not lines:
             return reading
-        # A lineage was read later than the marks were listed.
-        is_news = any(before.get(key) is not known[key] for key in lines)
-        is_late = any(key.generation < generation for key in lines) or (
-            is_news and self._is_closed(generation, timeout)
-        )
+        is_late = any(key.generation < generation for key in lines)
+        if not (is_late or self._is_guarded):  # the lineages were read later than the marks
+            is_news = any(before.get(key) is not known[key] for key in lines)
+            is_late = is_news and self._is_closed(generation, timeout)
         return reading._replace(is_settled=not is_late)
 
     def _base_of(self, version: Any, timeout: float | None) -> Base:
@@ -405,7 +416,7 @@ class Shelf:
             rank = (0, "") if found.key is None else found.key.rank
             later = any(claim.rank > rank for claim in found.sighting.claims)
             base = Base.of(found.nodes)
-            self._base = version, base._replace(is_settled=self._one_step or not later)
+            self._base = version, base._replace(is_settled=self._is_guarded or not later)
         return self.past.recalled(self._base[1], timeout)
 
     # -- for folds ----------------------------------------------------------------------------

@@ -43,7 +43,8 @@ class Store(Protocol):
     `owner_lives(owner: Owner) -> bool | None`. It returns None if it cannot tell; then the owner
     has to show signs of life, see `autostate.runtime.claim`. Signatures are bound to the URL of a
     store; a store whose URL is not the same everywhere has an attribute `state_name` for that, see
-    `keyed.py`.
+    `keyed.py`. A store in which some records are no part of the whole has an attribute `apart`, the
+    prefixes of their keys, see `apart.py`; only one process at a time writes such a record.
     """
 
     url: str
@@ -102,7 +103,7 @@ class Store(Protocol):
         """Return all records whose key begins with one of the prefixes, as of one moment.
 
         One trip, where the store can. If it is not atomic, each record is as of a moment of its
-        own.
+        own. Records that lie apart are so, too, and before the moment of all others.
         """
         ...
 

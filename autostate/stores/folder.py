@@ -3,6 +3,11 @@
 A file is written under another name, synced, and renamed; then the folder is synced. So after a
 power failure a file is there as a whole, or not at all. Who replaces the index holds a lock
 meanwhile, which the system releases when the process dies.
+
+All small records lie in the index, those of shared states too. What does not work: a file for each
+lineage, as in `apart.py`. A listing may lack a file that is there all the time, if it is replaced
+meanwhile (tmpfs, with thousands of files), and on a network drive it may be old. Then a fold would
+lose the lineage.
 """
 
 from __future__ import annotations
@@ -104,12 +109,9 @@ class _Files:
             data = self._read(name)
         return None if data is None else Found(data, data)
 
-    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[bytes | None]:
+    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[Found | None]:
         """Read files, one after another."""
-        for name in names:
-            with self._translated():
-                data = self._read(name)
-            yield data
+        return (self.get(name, timeout) for name in names)
 
     def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
         """Write files, and sync them."""

@@ -5,6 +5,8 @@ S3 and a file system replace one object at once, and cannot write several. So on
 the objects of its large records first, under names that were never used. Then it replaces the
 index, if that is still the one that was read. This one step makes the write atomic and conditional.
 
+`apart.py` has the records that need not be in the index.
+
 A replaced or deleted record leaves an object that no index names. It is deleted after the write; if
 a process dies before that, a later one finds it by listing the objects.
 """
@@ -70,12 +72,12 @@ class Objects(Protocol):
         """Return an object, None if there is none."""
         ...
 
-    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[bytes | None]:
-        """Return the contents of objects, at the same time where that saves time."""
+    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[Found | None]:
+        """Return objects, at the same time where that saves time."""
         ...
 
     def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
-        """Make objects under names that were never used; durable when it returns."""
+        """Make objects, each as a whole; durable when it returns."""
         ...
 
     def replace(self, name: str, data: bytes, version: Any, timeout: float | None) -> Any:
@@ -192,7 +194,8 @@ class IndexedStore:
         for key in keys:
             data = index.small.get(key)
             if data is None and key in index.large:
-                data = next(found)
+                each = next(found)
+                data = None if each is None else each.data
                 if data is None and index.large[key] == self._load(timeout).content.large.get(key):
                     raise DamagedStoreError(
                         f"{self.url} lacks the object {index.large[key]}, which its index names: "
@@ -298,8 +301,10 @@ class IndexedStore:
                 if index.small.get(key) != data:
                     return key
                 continue
-            is_of_size = data is not None and size_of(name) == len(data)
-            if not is_of_size or next(self._objects.get_many([name], timeout)) != data:
+            if data is None or size_of(name) != len(data):
+                return key
+            found = next(self._objects.get_many([name], timeout))
+            if found is None or found.data != data:
                 return key
         return None
 
@@ -349,8 +354,8 @@ class IndexedStore:
 
 
 def size_of(name: str) -> int:
-    """Give the size of an object, which its name tells."""
-    return int(name.rpartition("-")[2])
+    """Give the size of an object that the index names, which its name tells; of others 0."""
+    return int(name.rpartition("-")[2]) if name.startswith(OBJECTS) else 0
 
 
 def check_size(url: str, name: str, size: int) -> None:

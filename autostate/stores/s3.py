@@ -1,4 +1,4 @@
-"""A store in a bucket of S3, or of a service that speaks its protocol; see `indexed.py`.
+"""A store in a bucket of S3, or of a service that speaks its protocol; see `apart.py`.
 
 The index is replaced by a conditional PUT (`If-Match`, `If-None-Match: *`), which S3 offers since
 2024. The client repeats nothing by itself, and its calls run in threads of this module, since it
@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import obstore
@@ -24,12 +23,15 @@ from obstore.store import S3Store as Bucket
 
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.ownership.owner import Owner
+from autostate.stores.apart import ApartStore
 from autostate.stores.calls import TIMEOUT, Calls
 from autostate.stores.indexed import ChangedError, Found, IndexedStore, check_size, size_of
 from autostate.stores.server_urls import ServerUrl, parsed
 
 T = TypeVar("T")
 
+_PAGE: Final = 1000
+"""So many objects S3 lists in one answer."""
 _AT_ONCE: Final = 64
 """So many objects are read or written at the same time."""
 _ROOM: Final = 64 << 20
@@ -55,7 +57,7 @@ _used_by: set[int] = set()
 """The processes in which the client has begun its threads."""
 
 
-class S3Store(IndexedStore):
+class S3Store(ApartStore):
     """The records of one state in a bucket.
 
     Args:
@@ -66,11 +68,12 @@ class S3Store(IndexedStore):
 
     metered = True
     outlives_run = True
-    owner_file: Path | None = None
 
     def __init__(self, url: str) -> None:
         parts = parsed(url)
-        super().__init__(_Bucket(parts, url), url, rewritten=_REWRITTEN)
+        bucket = _Bucket(parts, url)
+        super().__init__(IndexedStore(bucket, url, rewritten=_REWRITTEN), bucket)
+        self.metered = type(self).metered
         self.state_name: str = parts.state
 
     def owner_lives(self, owner: Owner) -> bool | None:
@@ -105,11 +108,10 @@ class _Bucket:
         """Return an object with its ETag."""
         return self._calls.result(self._begin(name), timeout)
 
-    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[bytes | None]:
+    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[Found | None]:
         """Read objects, some at a time."""
         calls = ((size_of(name), partial(self._begin, name)) for name in names)
-        for found in self._results(calls, timeout):
-            yield None if found is None else found.data
+        return self._results(calls, timeout)
 
     def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
         """Write objects, some at a time."""
@@ -144,13 +146,24 @@ class _Bucket:
         self._check_fork()
 
         def names() -> list[str]:
-            pages = obstore.list(self._store)  # with a prefix it lists a folder
-            found = [each for page in pages for each in page if each["path"].startswith(prefix)]
+            # With a prefix it would list a folder; what lies in folders is not asked for.
+            there = obstore.list_with_delimiter(self._store)["objects"]
+            found = [each for each in there if each["path"].startswith(prefix)]
             newest = max((each["last_modified"] for each in found), default=_NEVER)
             before = newest - timedelta(seconds=seconds)
             return [each["path"] for each in found if each["last_modified"] < before]
 
         return self._calls.run(names, timeout)
+
+    def listed(self, folder: str, timeout: float | None) -> dict[str, Any]:
+        """List the objects of a folder with their ETags."""
+        self._check_fork()
+
+        def found() -> dict[str, Any]:
+            pages = obstore.list(self._store, folder, chunk_size=_PAGE)
+            return {each["path"]: each["e_tag"] for page in pages for each in page}
+
+        return self._calls.run(found, timeout)
 
     def close(self) -> None:
         """End the threads, and leave the client, which has connections; what hangs is left."""
@@ -196,7 +209,7 @@ class _Bucket:
     def _told(self, error: BaseException) -> StoreError:
         if isinstance(error, TimeoutError):
             return StoreUnavailableError(f"{self._shown} did not answer in time")
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) or _NO_BUCKET in str(error):
             return StoreUnavailableError(
                 f"{self._shown}: there is no such bucket. Make it, or correct its name in the URL",
                 lasting=True,

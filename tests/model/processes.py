@@ -26,8 +26,9 @@ from autostate.journal import Journal, Recovered
 from autostate.journal.head import HeadKey
 from autostate.journal.ownership import Ownership
 from autostate.ownership.owner import Owner
+from autostate.stores.apart import ApartStore
 from autostate.stores.base import OneByOne
-from tests.faulty import Promises
+from tests.faulty import ObjectsOf, Promises
 from tests.journal.changes import change
 
 Items = tuple[tuple[str, bytes | None], ...]
@@ -84,6 +85,13 @@ class AnsweringStore(OneByOne):
         self._answers = iter(answers)
         self.written = False  # a write was sent, whatever became of it
         self.asked: builtins.list[Step] = []
+        self.apart = promises.get("apart", ())
+        self._inside: ApartStore | None = None
+        if self.apart:
+            whole = AnsweringStore({"atomic": True, "conditional": True})
+            single = AnsweringStore({"atomic": False, "conditional": False}, (), page)
+            whole._ask = single._ask = self._ask  # type: ignore[method-assign]
+            self._inside = ApartStore(whole, ObjectsOf(single))
 
     def _ask(self, step: Step) -> Answer:
         try:
@@ -100,10 +108,14 @@ class AnsweringStore(OneByOne):
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """One step."""
+        if self._inside is not None:
+            return self._inside.read(key)
         return cast("bytes | None", self._ask(Step("read", key)))
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """One step, or one for each page."""
+        if self._inside is not None:
+            return self._inside.list(prefix)
         if not self._page:
             return [*self._ask(Step("list", prefix))]
         found: builtins.list[str] = []
@@ -116,6 +128,8 @@ class AnsweringStore(OneByOne):
 
     def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
         """One step, if that is so in a store that makes such promises."""
+        if self._inside is not None:
+            return self._inside.scan(prefixes)
         if not self.atomic:
             return super().scan(prefixes, timeout=timeout)
         return dict(self._ask(Step("scan", " ".join(prefixes))))
@@ -129,6 +143,9 @@ class AnsweringStore(OneByOne):
         timeout: float | None = None,
     ) -> None:
         """One step, or one for each record."""
+        if self._inside is not None:
+            self._inside.write(puts, deletes, expect=expect)
+            return
         if self.atomic:
             wanted = tuple(sorted((expect or {}).items()))
             self._ask(Step("write", "", tuple(puts.items()), tuple(deletes), wanted))

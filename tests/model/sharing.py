@@ -99,6 +99,7 @@ def _now() -> float:
 def _replica(store: Store, *, one_step: bool = True) -> Replica:
     replica = Replica(store, now=_now)
     replica.shelf._one_step &= one_step
+    replica.shelf._is_guarded &= one_step
     for name, kind, container in (("hits", COUNTER, Counter()), ("seen", SET, set())):
         made = Shared(replica, name, kind)
         made.container = container
@@ -192,6 +193,7 @@ class SharingRunner(Runner):
             case "restart":
                 before, replica.shelf = replica.shelf, Shelf(store, replica.shelf.past)
                 replica.shelf._one_step = before._one_step
+                replica.shelf._is_guarded = before._is_guarded
                 replica._reading, replica.writer = None, replica._own_writer()
                 replica.writer.id, replica.writer._outlasts = writer.id, True
             case "fold":

@@ -14,6 +14,7 @@ from autostate.shared.kinds import SetKind
 from autostate.shared.line import LineKey, parse_key
 from autostate.shared.shelf import Base, Reading, Shelf
 from autostate.shared.writer import Writer
+from autostate.stores.apart import ApartStore
 from tests.model.processes import AnsweringStore
 
 
@@ -222,6 +223,28 @@ def passes_over_what_is_gone(patch: pytest.MonkeyPatch) -> None:
 
 
 _NO_KEY = LineKey(1, "a", 0, 0)
+
+
+def reads_what_lies_apart_last(patch: pytest.MonkeyPatch) -> None:
+    """A reading has base and marks first, and then the lineages that lie apart."""
+
+    def scan(self: ApartStore, prefixes: Any, *, timeout: float | None = None) -> Any:
+        rest = [each for each in prefixes if not each.startswith(self.apart)]
+        others = self.store.scan(rest, timeout=timeout) if rest else {}
+        return self._scan_apart(prefixes, timeout) | others
+
+    patch.setattr(ApartStore, "scan", scan)
+
+
+def leaves_out_what_is_gone(patch: pytest.MonkeyPatch) -> None:
+    """A lineage that lies apart, and has gone before it was read, is not listed anew."""
+
+    def there(self: ApartStore, prefixes: Any, timeout: float | None) -> Any:
+        keys = [*self._list_apart(prefixes, timeout)]
+        found = zip(keys, self._get(keys, timeout), strict=True)
+        return {key: each.data for key, each in found if each is not None}
+
+    patch.setattr(ApartStore, "_scan_apart", there)
 
 
 def counts_old_lineages(patch: pytest.MonkeyPatch) -> None:

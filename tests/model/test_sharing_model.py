@@ -10,7 +10,7 @@ import pytest
 
 from autostate.shared import fold as folding, shelf as shelves
 from tests.campaign import Tally
-from tests.faulty import STORES, FaultyStore
+from tests.faulty import SHARING_STORES, FaultyStore
 from tests.model import sharing_variants as variants
 from tests.model.explore import Result
 from tests.model.processes import Process
@@ -20,7 +20,7 @@ from tests.model.variants import Variant, name_of
 ALL: Final = os.environ.get("CAMPAIGN_MODEL") == "all"
 """Whether everything is explored, as `make model` does; else what takes a few seconds."""
 
-ONE, SOME, SURE = STORES
+ONE, SOME, SURE, APART = SHARING_STORES
 PUBLISH = ("count", "publish")
 TWICE = ("count", "publish", "count", "publish")
 BESIDE = ("count", "publish beside a refresh", "count", "publish")
@@ -44,8 +44,9 @@ class Case(NamedTuple):
         store: What it promises.
         scripts: What each process does.
         faults: How many steps may fail, in one course of events.
-        in_steps: Whether a publication is several steps, and only the journal makes its in one. The
-            states of processes that claim the base are many, and have a model of their own.
+        in_steps: Whether a publication is several steps, and only the journal makes its in one, in
+            a store that is atomic for all. The states of processes that claim the base are many,
+            and have a model of their own.
         page: The keys that a listing gives at once; 0: all.
         tries: How often each process tries again after an error.
         folds: Whether it may fold before that.
@@ -89,7 +90,7 @@ FORGETS: Final = Case(SURE, (AGAIN, OTHERS), as_one=("a",), stored=1, remembered
 
 def explore(case: Case) -> Result:
     """Go through all that may happen."""
-    promises = STORES[case.store]
+    promises = SHARING_STORES[case.store]
     processes = [
         Process(name, script, 0, tries=case.tries + case.faults, insists=int(case.folds))
         for name, script in zip("abcd", case.scripts, strict=False)
@@ -120,6 +121,8 @@ def few() -> list[Case]:
         Case(SURE, (BESIDE, FOLD), in_steps=True),
         Case(ONE, (PUBLISH, FOLD)),
         Case(ONE, (PUBLISH, READ), page=1),
+        Case(APART, (PUBLISH, FOLD, READ)),
+        Case(APART, (TWICE, READ), 1),
         FORGETS,
     ]
 
@@ -132,7 +135,7 @@ def many() -> list[Case]:
         Case(ONE, (PUBLISH, FOLD, READ), tries=0),
         Case(ONE, (PUBLISH, FOLD), 1, tries=0),
     ]
-    steps: list[tuple[str, bool]] = [(SURE, False), (SURE, True)]
+    steps: list[tuple[str, bool]] = [(SURE, False), (SURE, True), (APART, False)]
     cases = claims
     for store, in_steps in steps:
         cases += [
@@ -146,7 +149,7 @@ def many() -> list[Case]:
             Case(store, (TWICE, FOLDS), in_steps=in_steps, folds=True),
             Case(store, (BESIDE, FOLDS), in_steps=in_steps, stored=1),
             Case(store, (PUBLISH, FOLDS), in_steps=in_steps, era=1, folds=True),
-            FORGETS._replace(in_steps=in_steps),
+            FORGETS._replace(store=store, in_steps=in_steps),
         ]
     cases.append(FORGETS._replace(faults=1, tries=-1))
     return cases
@@ -223,6 +226,8 @@ BROKEN: Final[dict[Variant, tuple[Case, str]]] = {
     ),
     variants.looks_for_the_era_first: (Case(SURE, (PUBLISH, FOLDS), in_steps=True, era=1), LOST),
     variants.notices_no_refresh_beside: (Case(SURE, (BEFORE, FOLD), in_steps=True), TWO),
+    variants.reads_what_lies_apart_last: (Case(APART, (PUBLISH, FOLD, READ)), BACK),
+    variants.leaves_out_what_is_gone: (Case(APART, (TWICE, READ), 1), MISSED),
     variants.forgets_for_good: (FORGETS, TWO),
     variants.keeps_after_the_commit: (FORGETS, TWO),
 }

@@ -25,6 +25,8 @@ from tests.servers.proxy import check_interrupt, check_timeouts
 from tests.servers.seaweed import Seaweed
 
 pytestmark = pytest.mark.servers
+LINE = "shared-0-00000001-a-00000000-0000"
+"""A key of a record that lies apart."""
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +51,11 @@ def test_a_missing_bucket_is_no_empty_state(seaweed: Seaweed, url: str) -> None:
     """Reading says so; when the bucket is there again, everything goes on."""
     missing = url.replace("s3://states", "s3://nobody")
     with closing(open_store(missing)) as store:
-        with pytest.raises(StoreUnavailableError, match="there is no such bucket") as caught:
-            store.read("record")
-        assert caught.value.lasting
+        for read in (store.read, store.list):
+            for key in ("record", LINE):
+                with pytest.raises(StoreUnavailableError, match="is no such bucket") as caught:
+                    read(key)
+                assert caught.value.lasting
 
 
 def test_a_deleted_bucket_gets_everything_again(seaweed: Seaweed, url: str) -> None:
@@ -160,6 +164,7 @@ def test_abandoned_objects_are_found(url: str) -> None:
         for name in names:
             bucket.put_many({name: b"1"}, None)
             time.sleep(1.1)  # the server counts seconds
+        opened.write({LINE: b"1"})  # what lies apart is none of them
         assert bucket.old(OBJECTS, 0.5, None) == names[:1]
         assert bucket.old(OBJECTS, ABANDONED, None) == []
 
@@ -173,6 +178,36 @@ def test_heads_lie_in_the_index(seaweed: Seaweed, url: str) -> None:
         index = store._load(None).content
         assert set(index.small) == {"autostate-head-1", "autostate-owner"}
         assert set(index.large) == {"autostate-seg-1"}
+
+
+def test_a_lineage_is_an_object(seaweed: Seaweed, url: str) -> None:
+    """A write overwrites it, and leaves the index alone; a listing tells whether it has changed."""
+    with closing(open_store(url)) as opened:
+        store: Any = opened
+        store.write({"record": b"1"})
+        index = store._load(None).version
+        keys = [f"shared-0-{number:08}-a-00000000-0000" for number in range(1_100)]
+        store.write(dict.fromkeys(keys, b"1"))
+        store.write({keys[0]: b"a longer one" * 10_000})
+        assert store._load(None).version == index
+        assert store.list("shared-0-") == keys, "in two pages"
+        assert len(store.scan(["shared-0-"])[keys[0]]) == 120_000
+        store.write({keys[0]: b"3"})
+        asked: list[str] = []
+        get_many = store._objects.get_many
+
+        def counted(names: list[str], timeout: float | None) -> Any:
+            asked.extend(names)
+            return get_many(names, timeout)
+
+        store._objects.get_many = counted
+        assert store.scan(["shared-0-"]) == dict.fromkeys(keys, b"1") | {keys[0]: b"3"}
+        assert asked == ["autostate-shared-0/00000000-a-00000000-0000"]
+        store.write({}, keys)
+        assert store.list("") == ["record"]
+        seaweed.put(f"tests/{store.state_name}/autostate-shared-0/x", b"x" * (MOST + 1))
+        with pytest.raises(DamagedStoreError, match="more than any has"):
+            store.scan(["shared-0-"])
 
 
 def test_calls_end_in_time(seaweed: Seaweed) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import autostate
 from autostate import PersistedDict, SharedCounter
+from autostate.cli.signing import sign
 from tests import programs
 from tests.shared.sharing import share
 
@@ -20,8 +21,8 @@ def test_two_programs(url: str) -> None:
 
 
 @pytest.mark.usefixtures("forked_programs")
-def test_the_commands(url: str, isolated: Path) -> None:
-    """They show and check what lies there, and copy it away and back."""
+def test_the_commands(url: str, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They show and check what lies there, copy it away and back, and sign it."""
     autostate.configure(url, shared=url)
     PersistedDict("progress", page=3)
     SharedCounter("hits")["page"] += 7
@@ -42,4 +43,7 @@ def test_the_commands(url: str, isolated: Path) -> None:
     told("verify", "-u", copy)
     told("reset", "hits", "-y", "-u", url)
     assert told("get", "hits", "-u", url) == "{}\n"
+    assert told("get", "hits", "-u", copy) == '{"page": 7}\n'
+    monkeypatch.setenv("AUTOSTATE_KEY", "k" * 32)
+    assert not sign(copy).left
     assert told("get", "hits", "-u", copy) == '{"page": 7}\n'

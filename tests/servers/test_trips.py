@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
@@ -10,6 +11,8 @@ import pytest
 
 from autostate.journal import Journal, history
 from autostate.settings import Settings
+from autostate.shared.kinds import COUNTER
+from autostate.shared.replica import Replica
 from autostate.stores import Store, open_store
 from autostate.stores.keyed import keyed
 from tests.journal.changes import change
@@ -87,6 +90,44 @@ def test_trips(remote: Remote, key: str | None) -> None:
             before, proxy.delay = proxy.trips, 0.0
             journal.take_over()
             assert trips(proxy, before) == 1
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "signed"])
+def test_trips_of_sharing(remote: Remote, key: str | None) -> None:
+    """On S3 a publication writes the lineage, and reads the index; a refresh reads lineages first.
+
+    Elsewhere each is one trip.
+    """
+    state, is_s3 = new_state(), remote.url("").startswith("s3")
+    with (
+        remote.proxy() as proxy,
+        opened(remote, state, proxy, key=key) as mine,
+        opened(remote, state, proxy, key=key) as theirs,
+    ):
+        me, other = Replica(mine), Replica(theirs)
+        hits: dict[Replica, Counter[str]] = {}
+
+        def count(replica: Replica) -> None:
+            replica.objects["hits"].write({"page": 1})
+            replica.flush(10.0)
+
+        def made(call: Callable[[], object]) -> int:
+            before = proxy.trips
+            call()
+            return trips(proxy, before)
+
+        for each in (me, other):
+            hits[each] = each.open("hits", COUNTER, lambda _: Counter())
+            count(each)
+        assert me._fold(10.0)
+        count(other)
+        me.refresh()
+        assert made(lambda: count(me)) == (2 if is_s3 else 1)
+        me.refresh()
+        count(other)
+        assert made(me.refresh) == (3 if is_s3 else 1)
+        assert made(me.refresh) == (2 if is_s3 else 1), "no lineage is read that is as it was"
+        assert hits[me] == {"page": 5}
 
 
 def test_trips_of_a_history(remote: Remote) -> None:

@@ -9,7 +9,7 @@ import pytest
 from autostate.shared.kinds import COUNTER
 from autostate.shared.object import Shared
 from autostate.shared.replica import Replica
-from tests.faulty import STORES, FaultyStore
+from tests.faulty import SHARING_STORES, FaultyStore
 from tests.shared.writers import Writers
 
 
@@ -24,10 +24,10 @@ def forked(writers: Writers, parent: Replica) -> tuple[Replica, Shared, Counter[
     return child, hits, seen
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", SHARING_STORES)
 def test_a_base_that_a_publication_finds_ends_what_is_inherited(store: str) -> None:
     """Nothing is read for that: only a survey tells that the parent's change is in the base."""
-    writers = Writers(STORES[store])
+    writers = Writers(SHARING_STORES[store])
     parent = writers.new()
     hits, _ = writers.open(parent, "hits", COUNTER)
     hits.write({"page": 1})

@@ -12,10 +12,10 @@ from autostate.shared.kinds import COUNTER
 from autostate.shared.past import PAST, keep, opened
 from autostate.shared.shelf import Prefixed
 from autostate.shared.stored import verify
-from tests.faulty import STORES, FaultyStore, KilledError, Records, Step, untroubled
+from tests.faulty import SHARING_STORES, FaultyStore, KilledError, Records, Step, untroubled
 from tests.shared.writers import Program, Writers, hits
 
-pytestmark = pytest.mark.parametrize("promises", STORES.values(), ids=STORES)
+pytestmark = pytest.mark.parametrize("promises", SHARING_STORES.values(), ids=SHARING_STORES)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from autostate.shared import patience, replica as replicas
 from autostate.shared.kinds import COUNTER
 from autostate.shared.patience import PATIENCE
 from autostate.shared.replica import Replica
-from tests.faulty import STORES, FaultyStore, Records
+from tests.faulty import SHARING_STORES, FaultyStore, Records
 
 
 class Clock:
@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", SHARING_STORES)
 def test_a_process_that_has_just_begun_to_fold_is_waited_for(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,7 +34,7 @@ def test_a_process_that_has_just_begun_to_fold_is_waited_for(
     clock = Clock()
     for module in (patience, replicas):
         monkeypatch.setattr(module, "time", clock)
-    replica = Replica(FaultyStore(records, **STORES[store]))
+    replica = Replica(FaultyStore(records, **SHARING_STORES[store]))
     replica.open("hits", COUNTER, lambda _: Counter())
     for turn in range(3):
         journal = Journal(replica.shelf.store)

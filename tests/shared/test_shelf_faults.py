@@ -20,7 +20,7 @@ from autostate.shared.kinds import COUNTER, SET
 from autostate.shared.replica import Replica, Shared
 from autostate.shared.shelf import ClosedError
 from tests.campaign import LONG, Tally, size
-from tests.faulty import STORES, FaultyStore, KilledError, Promises, Records, Step
+from tests.faulty import SHARING_STORES, FaultyStore, KilledError, Promises, Records, Step
 
 SEEDS: Final = size("SHARED", 0) // 50 or 8
 
@@ -238,14 +238,14 @@ class World:
 
 
 @pytest.mark.campaign(name="shared")
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", SHARING_STORES)
 def test_all_that_was_acknowledged_is_there_once(
     store: str, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     """Whatever fails, at whichever step, and however late writes arrive."""
     for seed in range(SEEDS):
         try:
-            world = World(STORES[store], seed)
+            world = World(SHARING_STORES[store], seed)
             monkeypatch.setattr(replicas, "time", world.time)
             monkeypatch.setattr(patience, "time", world.time)
             monkeypatch.setattr(replicas, "Deadline", world.time)
