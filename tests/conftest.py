@@ -101,6 +101,7 @@ DRAWN: Final = (
     "test_sequence_growth.py",
     "test_sequence_log.py",
     "test_sequences.py",
+    "test_shared_crowd.py",
     "test_typed_states.py",
 )
 """Files that try each of many things in each of many forms. A run of the whole suite draws half of

@@ -30,8 +30,13 @@ from tests.servers.kinds import PACKAGES, server_of
 from tests.shared.crowd import Crowd
 
 COUNT: Final = size("SHARED", 0)
-"""How often each worker counts; 0: as often as is quick, in one store."""
-STORES: Final = ["sqlite", "apify", "valkey", "postgres", "seaweed"] if COUNT else ["sqlite"]
+"""How often each worker counts; 0: as often as is quick, in some stores."""
+STORES: Final = [
+    "sqlite",
+    "folder",
+    *(["apify", "valkey", "postgres"] if COUNT else []),
+    pytest.param("seaweed", marks=pytest.mark.servers),
+]
 WORKERS: Final = 50 if COUNT >= 10_000 else 12 if COUNT else 3
 KILLS: Final = WORKERS * 9 // 4 if COUNT else 2
 STOPS: Final = max(1, WORKERS * 2 // 3)
