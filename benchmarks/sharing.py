@@ -45,7 +45,7 @@ BEGIN: Final = "<!-- written by python -m benchmarks.sharing -->\n"
 END: Final = "<!-- until here -->\n"
 SIZES: Final = (10, 500, 10_000)
 """How many runs there are."""
-TOGETHER: Final = (10, 50, 500)
+TOGETHER: Final = (10, 50, 500, 1_000)
 """How many work at the same time in one process."""
 REFRESHES: Final = {10: 10.0, 50: 3.0, 500: 1.5}
 """For so many times the pause between two refreshes they are observed."""

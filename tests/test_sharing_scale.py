@@ -116,4 +116,4 @@ def test_the_page_has_what_its_command_prints() -> None:
     for title in ("Apify", "SQLite"):
         ours = sum(line.startswith(f"| {title} |") for line in printed)
         assert ours == 1 + 2 + 1 + 1
-        assert sum(line.startswith(f"| {title} |") for line in written) == 1 + 3 + 3 + 1
+        assert sum(line.startswith(f"| {title} |") for line in written) == 1 + 3 + 4 + 1
