@@ -411,7 +411,7 @@ class Shelf:
 
     def _base_of(self, version: Any, timeout: float | None) -> Base:
         """Read the base, unless it is as it was."""
-        if self._base is None or self._base[0] != version or not version:
+        if self._base is None or self._base[0] != version:
             found = Recovery(self.store, "raise", timeout).find()
             rank = (0, "") if found.key is None else found.key.rank
             later = any(claim.rank > rank for claim in found.sighting.claims)

@@ -202,6 +202,7 @@ def reads_the_base_first(patch: pytest.MonkeyPatch) -> None:
     read, base_of = Shelf._read, Shelf._base_of
 
     def first(self: Shelf, timeout: float | None) -> Reading | None:
+        self._base = None
         base = base_of(self, None, timeout)
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(Shelf, "_base_of", lambda *_: base)
