@@ -5,6 +5,7 @@ tells that the lineages are in it. So the copy has of each writer all changes up
 
 The base is a journal, and copied as one. The lineages are written in the same step as its head: in
 a store that writes several records as a whole, an interrupted copy leaves no shared state behind.
+Elsewhere it may leave lineages, and the next copy refuses the store.
 """
 
 from __future__ import annotations
