@@ -35,6 +35,7 @@ from benchmarks.sharing_runs import (
     dollars_a_day,
     observe,
     period,
+    publish_again,
     publish_others,
 )
 from benchmarks.simulated_stores import TERMS, Database, Service, service
@@ -75,7 +76,7 @@ class Calls(NamedTuple):
     Attributes:
         opening: The first use of an object.
         publication: A publication.
-        refresh: A refresh.
+        refresh: A refresh, when all runs have published since the last reading.
         fold: A fold.
         afterwards: A refresh after that.
         records: How many records there are before the fold.
@@ -104,6 +105,9 @@ def calls(kind: str, count: int) -> Calls:
         opening = _measured(made, world, me.begin)
         me.do(world.now)
         publication = _measured(made, world, lambda: me.replica.flush(1e6))
+        made.is_free = True
+        publish_again(made)
+        made.is_free = False
         refresh = _measured(made, world, me.replica.refresh)
         records, size = made.stored()
         shelf, clock = me.replica.shelf, HybridClock(world.time)

@@ -24,7 +24,7 @@ from autostate.shared.counter import SharedCounter
 from autostate.shared.fold import fold
 from autostate.shared.home import FIRST_PAUSE, LONGEST_PAUSE
 from autostate.shared.kinds import COUNTER, SET, Kind
-from autostate.shared.line import Line, LineKey, sealed
+from autostate.shared.line import LINES, Line, LineKey, sealed
 from autostate.shared.replica import Replica
 from autostate.shared.set import SharedSet
 from autostate.shared.shelf import Shelf
@@ -296,6 +296,12 @@ def publish_others(made: Service, count: int, *, folded: bool = False) -> None:
             shelf.store.write(records)
         if generation < 3:
             fold(shelf, _kind, clock)
+
+
+def publish_again(made: Service) -> None:
+    """Let all lineages be written again: who refreshes has to read them."""
+    store = Shelf(made.store()).store
+    store.write(store.scan([LINES]))
 
 
 def _kind(_: str, kind_name: str) -> Kind:
