@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.deadline import Deadline
@@ -29,6 +30,7 @@ from autostate.memory import encode
 from autostate.shared.held import Held
 from autostate.shared.kinds import Entries, Entry, Kind, Objects
 from autostate.shared.own_writer import ReplicaWriter
+from autostate.shared.portions import PORTIONS, divided
 from autostate.shared.unpublished import NAME, Change, decode, mean
 from autostate.shared.writer import Pending, Writer
 from autostate.tracking.blocks import Blocks
@@ -76,6 +78,7 @@ class Confirmed(DirtySource):
         self, replica: Replica, manager: StateManager, epoch: Callable[[], int], url: str
     ) -> None:
         self._replica = replica
+        self._most = replica.shelf.room // PORTIONS
         self._epoch = epoch
         self.fresh: Objects = {}
         self._pending: dict[int, Objects] = {}
@@ -141,7 +144,7 @@ class Confirmed(DirtySource):
         self.put_fresh()
 
     def put_fresh(self) -> None:
-        """Make one item of the changes that belong to no open block.
+        """Make an item of the changes that belong to no open block; several, if they are large.
 
         Ctrl-C may interrupt this. So the position is noted before anything is put there; no cut
         comes before this is called again.
@@ -152,13 +155,15 @@ class Confirmed(DirtySource):
                 self._write(lambda: self._ledger.state.pop(self._putting, None))
                 self._pending.pop(self._putting, None)
                 self._putting = None
-            if not self.fresh or not self.is_kept:
-                return
-            text = encode(self.fresh).decode()
-            self._putting = self._ledger.next_position
-            self._write(lambda: self._ledger.put([text]))
-            self._pending[self._putting] = self.fresh
-            self.fresh, self._putting = {}, None
+            while self.fresh and self.is_kept:
+                part, rest, data = self.fresh, Objects(), encode(self.fresh)
+                if len(data) > self._most:
+                    part, rest = divided(self.fresh, self._most)
+                    data = encode(part)
+                self._putting = self._ledger.next_position
+                self._write(partial(self._ledger.put, [data.decode()]))
+                self._pending[self._putting] = part
+                self.fresh, self._putting = rest, None
 
     def _write(self, write: Callable[[], object]) -> None:
         blocks = self._tracker.part_in_use(Blocks)

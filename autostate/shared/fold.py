@@ -104,7 +104,8 @@ def fold(
         return None
     shelf.sweep(generation, timeout)
     if journal.needs_compaction:
-        journal.compact(pause=lambda: None, timeout=timeout)
+        with suppress(FencedError):  # another process folds
+            journal.compact(pause=lambda: None, timeout=timeout)
     return made
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from autostate.shared.kinds import Entries, Entry, Kind, Objects, kept
+from autostate.shared.portions import check_size
 from autostate.tracking.blocks import Blocks
 from autostate.tracking.node import Marks
 from autostate.tracking.savepoint import Savepoint
@@ -35,6 +36,7 @@ class Held:
         tracker: The tracker.
         target: What gets the changes of blocks that have ended, and those of no block.
         kind_of: Gives the kind of an object, from its name and the name of its kind.
+        room: The most bytes of one entry.
         show_again: Shows keys of objects anew, by name, when a block has been undone. It is called
             without the lock.
         wake: Lets another thread call `show_undone` soon.
@@ -46,12 +48,14 @@ class Held:
         target: Target,
         kind_of: KindOf,
         *,
+        room: int,
         show_again: Callable[[str, list[str]], None],
         wake: Callable[[], None],
     ) -> None:
         self._tracker = tracker
         self._target = target
         self._kind_of = kind_of
+        self._room = room
         self._show_again = show_again
         self._wake = wake
         self._held: dict[Savepoint, Objects] = {}
@@ -67,6 +71,7 @@ class Held:
 
         Raises:
             LateWriteError: The block of this context was closed.
+            UnsupportedTypeError: An entry is too large for a record.
         """
         tracker, target = self._tracker, self._target
         with tracker.lock:
@@ -79,6 +84,7 @@ class Held:
                 key: entry if key not in known else kind.merge(key, known[key], entry)
                 for key, entry in entries.items()
             }
+            check_size(made, self._room)
             known.update(made)  # in one step: all or none, wherever Ctrl-C strikes
             return 0 if point is not None else len(known)
 

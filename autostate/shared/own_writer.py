@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from autostate.shared.kinds import Entries, Entry, Kind, Objects
 from autostate.shared.line import Line, LineKey
+from autostate.shared.portions import PORTIONS, divided, size_of
 from autostate.shared.shelf import Survey
 from autostate.shared.writer import Pending, Writer
 
@@ -66,9 +67,26 @@ class OwnWriter(ReplicaWriter):
         yield from super().unpublished(name)
         yield from self.held.own(name)
 
-    def _attempt(self) -> tuple[LineKey, Line]:
+    def _attempt(self, count: int | None) -> tuple[LineKey, Line]:
         self.held.settle()
         pending = self.pending
         if pending[-1].number > self.sent:  # with all that was added since it was begun
             pending[-1] = Pending(self.number, pending[-1].objects)
-        return super()._attempt()
+        return super()._attempt(count)
+
+    def _divide(self) -> bool:
+        """Divide what was not sent yet; each portion gets a number of its own."""
+        self.held.settle()
+        most = self._shelf.room // PORTIONS
+        made = [each for each in self.pending if each.number <= self.sent]
+        unsent = self.pending[len(made) :]
+        if all(size_of(each.objects) <= most for each in unsent):
+            return False
+        for each in unsent:
+            rest = each.objects
+            while rest:
+                portion, rest = divided(rest, most)
+                made.append(Pending(self.next(), portion))
+        is_new = len(made) > len(self.pending)
+        self.pending = made
+        return is_new

@@ -27,7 +27,7 @@ from autostate.shared.object import Shared
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
 from autostate.shared.patience import Patience
 from autostate.shared.shelf import Base, ClosedError, Reading, Shelf, Survey
-from autostate.shared.writer import Writer
+from autostate.shared.writer import FullError, Writer
 from autostate.stores.base import Store
 from autostate.tracking import Tracker
 from autostate.tracking.blocks import Blocks
@@ -94,7 +94,12 @@ class Replica:
     def held(self, tracker: Marks, target: Target) -> Held:
         """Make what keeps the changes of the open blocks of a tracker."""
         return Held(
-            tracker, target, self.kind_of, show_again=self.show_again, wake=self._wake_later
+            tracker,
+            target,
+            self.kind_of,
+            room=self.shelf.room,
+            show_again=self.show_again,
+            wake=self._wake_later,
         )
 
     def _wake_later(self) -> None:
@@ -376,6 +381,8 @@ class Replica:
                 size = writer.publish(timeout=max(end.left(), 0.001))
                 break
             except (ClosedError, StoreUnavailableError) as error:
+                if isinstance(error, FullError) and self._makes_room(end.left()):
+                    continue
                 if end.left() <= pause:
                     forget_locals(error)
                     raise FlushError(
@@ -391,6 +398,12 @@ class Replica:
         if is_large or (reading is not None and self._is_due(reading.base, reading.lines)):
             with contextlib.suppress(StoreUnavailableError):
                 self.fold_if_due(is_large=is_large, timeout=max(end.left(), 0.001))
+
+    def _makes_room(self, seconds: float) -> bool:
+        """Fold, unless another process does; tell whether it was done."""
+        with contextlib.suppress(StoreUnavailableError):
+            return seconds > 0 and self.fold_if_due(is_large=True, timeout=seconds)
+        return False
 
     def fold_if_due(self, *, is_large: bool = False, timeout: float | None = None) -> bool:
         """Fold if there are many lineages, or large ones, and no other process is about to."""

@@ -43,7 +43,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from autostate.errors import AutostateError, FencedError, StoreUnavailableError
+from autostate.errors import AutostateError, FencedError, StoreError, StoreUnavailableError
 from autostate.journal.commit import NodeState
 from autostate.journal.head import HEADS, OWNER
 from autostate.journal.recovery import Recovery
@@ -51,6 +51,7 @@ from autostate.runtime.place import SHARED_KEYS as PREFIX
 from autostate.shared.kinds import Entries
 from autostate.shared.line import LINES, Line, LineKey, newest, opened, parse_key, sealed
 from autostate.shared.past import Past
+from autostate.shared.portions import FRAME
 from autostate.stores.base import Store
 from autostate.stores.wrapping import StoreAround
 
@@ -74,6 +75,10 @@ class ClosedError(AutostateError):
     def __init__(self, generation: int, *, is_certain: bool) -> None:
         super().__init__(f"the generation {generation} of a shared state is closed")
         self.is_certain = is_certain
+
+
+class LargeLineError(StoreError):
+    """A lineage is larger than a record may be; nothing was written."""
 
 
 class Base(NamedTuple):
@@ -276,11 +281,13 @@ class Shelf:
 
     Attributes:
         store: The records.
+        room: The most bytes of the objects in a lineage.
         past: What the base has forgotten.
     """
 
     def __init__(self, store: Store, past: Past | None = None) -> None:
         self.store: Prefixed = Prefixed(store)
+        self.room: int = store.max_record - FRAME
         self._is_guarded = store.atomic and store.conditional
         lies_apart = (PREFIX + LINES).startswith(getattr(store, "apart", ()))
         self._one_step = self._is_guarded and not lies_apart
@@ -316,10 +323,16 @@ class Shelf:
 
         Raises:
             ClosedError: The generation is closed.
+            LargeLineError: It is larger than a record may be.
             StoreUnavailableError: The outcome is unknown; use another key.
             StoreError: The store refused.
         """
         puts = {key.text: sealed(key, line)}
+        if len(puts[key.text]) > self.room + FRAME:
+            raise LargeLineError(
+                f"changes to the shared state in {self.store.url} take {len(puts[key.text]):,} "
+                f"bytes, and a record may have {self.room + FRAME:,}"
+            )
         if self._one_step:
             marks = dict.fromkeys(_marks(key.generation))
             try:

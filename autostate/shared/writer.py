@@ -24,15 +24,24 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.shared.clock import HybridClock
 from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into, own_kept
 from autostate.shared.line import Line, LineKey, first_attempt
-from autostate.shared.shelf import Base, ClosedError, Reading, Shelf
+from autostate.shared.portions import size_of
+from autostate.shared.shelf import Base, ClosedError, LargeLineError, Reading, Shelf
 
 KindOf = Callable[[str, str], Kind]
+
+
+class FullError(ClosedError):
+    """The lineage has no room for more: the generation has to be folded first."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(generation, is_certain=True)
 
 
 class UncertainError(StoreError):
@@ -172,6 +181,8 @@ class Writer:
         """Publish all changes; return the bytes of the lineage, 0 if there was nothing to publish.
 
         Raises:
+            FullError: What is acknowledged in this generation leaves no room for the rest: fold,
+                and try again.
             ClosedError: The generation is closed, and the base does not tell yet how far this
                 writer was taken in: fold, and try again.
             UncertainError: It will never be known whether some changes were counted.
@@ -183,15 +194,19 @@ class Writer:
     def _publish(self, timeout: float | None) -> int:
         if not self.generation:
             self._follow_now(timeout)
+        last, size, count = self.number, 0, None
         while True:
             with self._lock:
                 self._check()
                 self._settle()
-                if not self.is_behind:
-                    return 0
-                key, line = self._attempt()
+                if not self.pending or self.pending[0].number > last:
+                    return size
+                sent = self.sent
+                key, line = self._attempt(count)
             try:
-                size = self._shelf.publish(key, line, self._former, timeout)
+                size, count = self._shelf.publish(key, line, self._former, timeout), None
+            except LargeLineError as error:
+                count, last = self._fewer(key, line, sent, error), self.number
             except ClosedError as closed:
                 self._note_failure(key, has_arrived=None if closed.is_certain else key)
                 self._follow_now(timeout)
@@ -205,17 +220,55 @@ class Writer:
                 raise
             else:
                 self._note_success(key, line)
-                return size
 
-    def _attempt(self) -> tuple[LineKey, Line]:
-        """Begin a publication of all changes; the lock is held."""
-        objects = self._merged(self.line, self.pending)
-        self.sent = self.pending[-1].number
+    def _attempt(self, count: int | None) -> tuple[LineKey, Line]:
+        """Begin a publication of the first changes, or of all; the lock is held."""
+        pending = self.pending[:count]
+        objects = self._merged(self.line, pending)
+        self.sent = pending[-1].number
         if self._flying is not None:  # Ctrl-C has interrupted it: as after an unknown outcome
             self._take_another_key(self._flying)
         key = LineKey(self.generation, self.id, self._epoch, self._tries)
         self._flying = key.text
         return key, Line(self.sent, objects, lasts=self._outlasts)
+
+    def _fewer(self, key: LineKey, line: Line, sent: int, error: LargeLineError) -> int | None:
+        """Tell how many of the pending changes to publish, since a lineage was too large.
+
+        What was sent before is in all later lineages, so that no view goes back. It had room.
+
+        Args:
+            key: The key of the lineage.
+            line: The lineage.
+            sent: The former `sent`.
+            error: The error.
+
+        Returns:
+            How many; None: as many as there are.
+
+        Raises:
+            FullError: There is no room.
+            LargeLineError: One change is too large.
+        """
+        with self._lock:
+            if self.generation != key.generation:
+                return None
+            self._flying, self.sent = None, sent
+            tried = sum(each.number <= line.number for each in self.pending)
+            most = len(self.pending) if self._divide() else tried - 1
+            sizes = (size_of(each.objects) for each in self.pending[:most])
+            total = accumulate(sizes, initial=size_of(self.line))
+            fitting = sum(size <= self._shelf.room for size in total) - 1
+            count = max(fitting, sum(each.number <= sent for each in self.pending))
+        if count > 0:
+            return count
+        if self.line:
+            raise FullError(self.generation)
+        raise error
+
+    def _divide(self) -> bool:
+        """Divide pending changes into several, if that is possible; the lock is held."""
+        return False
 
     def _note_success(self, key: LineKey, line: Line) -> None:
         with self._lock:
