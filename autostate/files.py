@@ -42,6 +42,22 @@ def create(path: Path, mode: int = ALONE) -> int:
     return handle
 
 
+def check_free(path: Path) -> None:
+    """Check that a file that a user names can be made: nothing is there, and its folder is.
+
+    A missing folder is not made, as `cp` makes none: mostly its name has a mistake in it, and then
+    nobody would look for a backup there.
+
+    Raises:
+        FileExistsError: Something is there.
+        FileNotFoundError: The folder is missing.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already, and was left: name another file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}: make it first")
+
+
 def make_folder(folder: Path, mode: int = 0o700) -> None:
     """Make a missing folder, and those above it; sync them, as far as that is possible.
 

@@ -15,7 +15,7 @@ from autostate.cli.choosing import choose
 from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.past import point
 from autostate.cli.values import Values, check_name
-from autostate.files import ALONE
+from autostate.files import ALONE, check_free
 from autostate.journal.commit import NodeState
 from autostate.runtime.stored_state import StoredState
 from autostate.stores.sqlite_file import publish
@@ -38,7 +38,7 @@ def export(
     """Write state objects into a file of another format."""
     chosen = points.Point(choose(url, program).url, None if at is None else point(at))
     if file != STDOUT:
-        _check_free(Path(file).absolute())
+        check_free(Path(file).absolute())
     state = chosen.state()
     shares = _shares(state, [name for name in names if name not in state.roots], at)
     for name in names:
@@ -105,13 +105,6 @@ def _put(file: str, data: bytes) -> None:
     _make(file, lambda path: path.write_bytes(data))
 
 
-def _check_free(target: Path) -> None:
-    if target.exists():
-        raise FileExistsError(f"{target} is there already, and was left: name another file")
-    if not target.parent.is_dir():
-        raise CommandError(f"there is no folder {target.parent}: make it first")
-
-
 def _make(file: str, write: Callable[[Path], object]) -> None:
     """Make a file, or the files of a shelf, for this user alone; overwrite nothing."""
     target = Path(file).absolute()
@@ -121,7 +114,7 @@ def _make(file: str, write: Callable[[Path], object]) -> None:
         write(folder / target.name)
         made = sorted(folder.iterdir())
         for each in made:
-            _check_free(target.parent / each.name)
+            check_free(target.parent / each.name)
         for each in made:
             each.chmod(ALONE)
             publish(each, target.parent / each.name)

@@ -16,7 +16,7 @@ def backup(path: str | os.PathLike[str], url: str | os.PathLike[str] | None = No
     URL. The key that signs pickled values (`state.db.key`) is copied with it.
 
     Args:
-        path: The new file. Missing folders are made.
+        path: The new file, in a folder that is there.
         url: The store that is copied, as for `configure`; by default the store of this process.
 
     Returns:
@@ -24,6 +24,7 @@ def backup(path: str | os.PathLike[str], url: str | os.PathLike[str] | None = No
 
     Raises:
         FileExistsError: Something is at the path already. It was left unchanged.
+        FileNotFoundError: Its folder is missing.
         CorruptStateError: A record is damaged; the message names it.
         StoreError: There is no state, or it cannot be read; or the file cannot be written.
         FlushError: As for `flush`, which raises the same other errors, too.

@@ -20,6 +20,7 @@ from typing import Any
 
 from autostate import progress_bar
 from autostate.errors import StoreError
+from autostate.files import check_free
 from autostate.journal import Journal
 from autostate.journal.head import HEADS
 from autostate.journal.verifying import unsigned
@@ -67,6 +68,7 @@ def copy(
 
     Raises:
         FileExistsError: The target is a file that exists. It was left unchanged.
+        FileNotFoundError: The target is a file in a folder that is missing.
         StateInUseError: A live process uses the target.
         CorruptStateError: A record is damaged; the message names it.
         StoreError: There is no state to copy, or one at the target, which is left unchanged; or a
@@ -113,8 +115,7 @@ def copy_into_file(
     target = Path(os.path.realpath(path))
     key = KeyFile(str(target))
     for each in (target, key.path):
-        if os.path.lexists(each):
-            raise FileExistsError(f"{each} is there already, and was left: name another file")
+        check_free(each)
     unfinished = target.with_name(f"{target.name}.new-{secrets.token_hex(8)}")
     try:
         with (

@@ -525,7 +525,12 @@ class TestVerify:
 
 
 def test_backup_says_how_to_move_it(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it prints works."""
+    """What it prints works. A missing folder is not made: its name may have a mistake in it."""
+    done = call("backup", "elsewhere/copy.db")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"there is no folder {crawl}/elsewhere: make it first" in done.stderr
+    for each in ("elsewhere", "named"):
+        Path(each).mkdir()
     line, key = told("backup", "elsewhere/copy.db").splitlines()[-2:]
     assert f"{crawl}/elsewhere/copy.db.key need that file, too" in key
     [url] = [word.partition("=")[2] for word in line.split() if word.startswith("AUTOSTATE_URL=")]

@@ -22,6 +22,12 @@ COPY: Final = Path("copies/copy.db")
 COPIES: Final = 40
 
 
+@pytest.fixture
+def copies(isolated: Path) -> None:
+    """The folder of the copies, which no copy makes."""
+    COPY.parent.mkdir()
+
+
 def _files(folder: Path | None = None) -> list[str]:
     return sorted(each.name for each in (folder or Path()).iterdir())
 
@@ -63,6 +69,7 @@ class TestNames:
         assert _files() == []
 
 
+@pytest.mark.usefixtures("copies")
 @pytest.mark.parametrize(
     "url", ["sqlite:///s.db", "memory:copied", "memory:", "apify:", "apify:shop"]
 )
@@ -88,6 +95,7 @@ def test_a_copy_of_any_store_in_use_is_a_state_by_itself(isolated: Path, url: st
         assert autostate.PersistedDict("progress") == {"page": 4}
 
 
+@pytest.mark.usefixtures("copies")
 @pytest.mark.parametrize("url", ["sqlite:///s.db", "memory:unused", "apify:"])
 def test_a_copy_of_a_store_that_nobody_uses(isolated: Path, url: str) -> None:
     """After several processes, and compactions."""
@@ -118,15 +126,29 @@ def test_nothing_is_overwritten(isolated: Path) -> None:
     assert Path("file.db").read_text() == Path("link.db").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("copies")
 def test_there_is_nothing_to_copy(isolated: Path) -> None:
     """An empty copy would pass for a state."""
     with pytest.raises(StoreError, match="no such file"):
         autostate.backup(COPY, "sqlite:///missing.db")
     with autostate.open("memory:"), pytest.raises(StoreError, match="nothing to copy"):
         autostate.backup(COPY)
-    assert not COPY.parent.exists() or _files(COPY.parent) == []
+    assert _files(COPY.parent) == []
 
 
+def test_a_missing_folder_is_not_made(isolated: Path) -> None:
+    """Its name may have a mistake in it, and nobody would look for the copy there."""
+    with autostate.open("sqlite:///s.db"):
+        autostate.PersistedDict("d", a=1)
+    missing = r"there is no folder .*copys: make it first"
+    with pytest.raises(FileNotFoundError, match=missing):
+        autostate.backup("copys/copy.db", "sqlite:///s.db")
+    with pytest.raises(FileNotFoundError, match=missing):
+        autostate.copy("sqlite:///s.db", "sqlite:///copys/copy.db")
+    assert not Path("copys").exists()
+
+
+@pytest.mark.usefixtures("copies")
 def test_a_damaged_record_is_found_by_copying(isolated: Path) -> None:
     """And no copy is made of it."""
     import sqlite3
@@ -144,6 +166,7 @@ def test_a_damaged_record_is_found_by_copying(isolated: Path) -> None:
     assert _files(COPY.parent) == []
 
 
+@pytest.mark.usefixtures("copies")
 def test_a_readonly_state_can_be_copied(isolated: Path) -> None:
     """It is only read for that."""
     with autostate.open("sqlite:///s.db"):
@@ -158,6 +181,7 @@ class Opaque:
     """Is pickled."""
 
 
+@pytest.mark.usefixtures("copies")
 def test_pickled_values_can_be_read_from_the_copy(isolated: Path) -> None:
     """The key that signs them comes along, private as it was."""
     with autostate.open("sqlite:///s.db"):
