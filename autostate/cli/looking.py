@@ -15,18 +15,19 @@ from autostate.shared.stored import is_in, verify as verify_shared
 from autostate.signing import Signer
 
 
-def ls(*, url: str | None, program: str | None, as_json: bool) -> None:
-    """List the state objects, and what programs share."""
-    state = read(url, program)
-    rows, shares = tables.object_rows(state), shared.found(state.url)
-    left = shared.unpublished(state)
+def ls(*, at: str | None, url: str | None, program: str | None, as_json: bool) -> None:
+    """List the state objects, and what programs share: of that no history is kept."""
+    state = read(url, program, at)
+    rows = tables.object_rows(state)
+    shares = shared.found(state.url) if at is None else []
+    left = shared.unpublished(state) if at is None else None
     if as_json:
         there = [shared.as_json(each) for each in shares]
         told = {"objects": rows, "shared": there, "unpublished": left and left._asdict()}
         console.write_json({**tables.about(state), **told})
         return
     if rows or not any(each.url == state.url for each in shares):
-        tables.say(tables.heading(state))
+        tables.say(tables.heading(state) if at is None else tables.past_heading(state, at))
         tables.table(tables.COLUMNS, [list(row.values()) for row in rows])
     if left is not None:
         tables.say(str(left))
@@ -37,13 +38,14 @@ def show(
     *,
     name: str,
     path: list[str],
+    at: str | None,
     url: str | None,
     program: str | None,
     as_json: bool,
     everything: bool,
 ) -> None:
     """Show a state object, or what is at a path in it."""
-    value = value_at(name, path, url, program)
+    value = value_at(name, path, url, program, at)
     if as_json:
         console.write_json(value)
     else:
@@ -54,13 +56,14 @@ def get(
     *,
     name: str,
     path: list[str],
+    at: str | None,
     url: str | None,
     program: str | None,
     reveal: bool,
     as_json: bool,
 ) -> None:
     """Print one value for a script."""
-    value = value_at(name, path, url, program)
+    value = value_at(name, path, url, program, at)
     text = plain.as_text(value, reveal=reveal)
     console.write(plain.in_a_line(value, reveal=reveal) if as_json else text)
 

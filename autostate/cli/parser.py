@@ -101,6 +101,9 @@ _STORE: Final = (
         offers="programs",
     ),
 )
+_AT: Final = _argument(
+    "--at", metavar="AT", help="as of a commit of the history, by its number or a time in UTC"
+)
 _JSON: Final = _flag("--json", dest="as_json", help="print JSON")
 _YES: Final = _flag("-y", "--yes", dest="yes", help="do not ask")
 _FOREIGN: Final = (
@@ -126,13 +129,13 @@ COMMANDS: Final = {
         Command(
             *("ls", "looking"),
             "List the state objects: kind, entries, bytes, and who owns them.",
-            (*_STORE, _JSON),
+            (_AT, *_STORE, _JSON),
         ),
         Command(
             *("show", "looking"),
             "Show a state object, or what is at a path in it.",
             (
-                *(_NAME, _PATH, *_STORE, _JSON),
+                *(_NAME, _PATH, _AT, *_STORE, _JSON),
                 _flag("--all", dest="everything", help="also what is very long"),
             ),
         ),
@@ -140,7 +143,7 @@ COMMANDS: Final = {
             *("get", "looking"),
             "Print one value for a script; exit code 1 if there is none.",
             (
-                *(_NAME, _PATH, *_STORE, _JSON),
+                *(_NAME, _PATH, _AT, *_STORE, _JSON),
                 _flag("--reveal", dest="reveal", help="print what secrets hold"),
             ),
         ),
@@ -278,7 +281,7 @@ COMMANDS: Final = {
                     offers="objects",
                 ),
                 *_FOREIGN,
-                _argument("--at", metavar="AT", help="as of a commit of the history, or of a time"),
+                _AT,
                 _flag("--reveal", dest="reveal", help="write what secrets hold"),
                 *(*_STORE, _JSON),
             ),

@@ -6,19 +6,29 @@ from typing import Any
 
 from autostate.cli import console, paths, shared
 from autostate.cli.choosing import choose
+from autostate.cli.past import point
+from autostate.cli.points import Point
 from autostate.cli.values import Values, check_name
 from autostate.runtime.stored_state import StoredState, read_state
 from autostate.saving import spill
 
 
-def read(url: str | None, program: str | None) -> StoredState:
+def read(url: str | None, program: str | None, at: str | None = None) -> StoredState:
     """Read the state in the chosen store.
 
     Args:
         url: As for `choose`.
         program: As for `choose`.
+        at: A commit of its history, as for `point`; None: as it is.
+
+    Raises:
+        UsageError: `at` is neither a commit nor a time.
+        StoreError: There is no such commit.
     """
-    state = read_state(choose(url, program).url)
+    chosen = choose(url, program).url
+    if at is not None:
+        return Point(chosen, point(at)).state()
+    state = read_state(chosen)
     warn_of_spills(state.url)
     return state
 
@@ -32,14 +42,20 @@ def warn_of_spills(url: str) -> None:
         )
 
 
-def value_at(name: str, path: list[str], url: str | None, program: str | None) -> Any:
+def value_at(
+    name: str, path: list[str], url: str | None, program: str | None, at: str | None
+) -> Any:
     """Give a state object or a shared one, or what is at a path in it.
 
     Raises:
         CommandError: There is nothing of this name, or at this path.
     """
-    state = read(url, program)
-    if name not in state.roots and (found := shared.object_of(name, state)) is not None:
+    state = read(url, program, at)
+    if (
+        at is None
+        and name not in state.roots
+        and (found := shared.object_of(name, state)) is not None
+    ):
         value = shared.value_of(found[1])
     else:
         check_name(state, name)

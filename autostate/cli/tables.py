@@ -61,6 +61,11 @@ def heading(state: StoredState) -> str:
     return f"{state.url}\nlast saved: {_when(state.saved_at)}; owner: {owner_of(state)}"
 
 
+def past_heading(state: StoredState, at: str) -> str:
+    """Tell which commit a state is of."""
+    return f"{state.url}\nas of {at}; saved: {_when(state.saved_at)}"
+
+
 def owner_of(state: StoredState) -> str:
     """Say who owns a state, and whether the owner lives."""
     if state.owner is None:

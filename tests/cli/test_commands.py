@@ -560,33 +560,6 @@ def test_copy_says_how_to_go_on(crawl: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "is there already" in call("copy", "apify:copy", "back.db").stderr
 
 
-def test_the_history_is_listed_and_restored(crawl: Path) -> None:
-    """By number and by time; without one, that is said."""
-    for words, said in ((["log"], ""), (["log", "--json"], "[]\n")):
-        done = call(*words)
-        assert (done.returncode, done.stdout) == (1, said)
-        assert done.stderr.count("\n") == 1
-        assert "has no history" in done.stderr
-        assert "AUTOSTATE_HISTORY=30d" in done.stderr
-    assert "has no history" in call("restore", "--at", "1", "-y").stderr
-    with autostate.open(f"sqlite:///{STORE}", history=100, debounce=1000, on_unknown="keep"):
-        for number in (1, 2):
-            autostate.PersistedDict("pages")["number"] = number
-            autostate.flush()
-    [first, second] = json.loads(told("log", "--json"))
-    assert (first["number"], first["objects"], second["number"]) == (1, ["pages"], 2)
-    assert len(told("log").splitlines()) == 2
-    assert call("restore", "--at", "1").returncode == 2
-    assert told("restore", "--at", "1", "-y") == "done, by the commit 3\n"
-    assert told("get", "pages", "number") == "1\n"
-    assert told("restore", "--at", second["time"], "-y") == "done, by the commit 4\n"
-    assert told("get", "pages", "number") == "2\n"
-    assert "kept no commit" in call("restore", "--at", "2000-01-01", "-y").stderr
-    refused = call("restore", "--at", "yesterday", "-y")
-    assert refused.returncode == 2
-    assert "neither the number of a commit nor a time" in " ".join(refused.stderr.split())
-
-
 def test_without_rich(crawl: Path) -> None:
     """Tables and values are plain, and short on a terminal all the same."""
     for arguments in (["ls"], ["show", "crawl", "big"]):
