@@ -37,25 +37,85 @@ def differences(old: Any, new: Any, path: str) -> Iterator[Difference]:
         new: The value after.
         path: The path of both.
     """
-    return _found(old, new, path, set())
+    return _found(old, new, path, _Pairs())
 
 
-def _found(old: Any, new: Any, path: str, seen: set[tuple[int, int]]) -> Iterator[Difference]:
+class _Pairs:
+    """Pairs of containers, by `id`, and what is known of them.
+
+    Each pair is compared as a whole once, so that the time is linear in what is stored: a list in a
+    list is compared for what both begin with, for what both end with, and then by itself; and a
+    container may be at many places.
+
+    Attributes:
+        seen: Those of which each difference is told at one place.
+    """
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[int, int]] = set()
+        self._equal: dict[tuple[int, int], bool] = {}
+
+    def are_equal(self, old: Any, new: Any) -> bool:
+        """Tell whether nothing differs, apart from pairs that are seen."""
+        here: set[tuple[int, int]] = set()
+        found = self._compared(old, new, here)
+        if found:  # also what was only taken for equal inside itself
+            self._equal.update(dict.fromkeys(here, True))
+        return found
+
+    def _compared(self, old: Any, new: Any, here: set[tuple[int, int]]) -> bool:
+        """Compare two values.
+
+        Args:
+            old: The value before.
+            new: The value after.
+            here: The pairs that this comparison has met: they are equal if all others are.
+        """
+        if not _alike(old, new):
+            return False
+        if not isinstance(old, (Fields, dict, *_SEQUENCES)):
+            is_set = isinstance(old, (set, frozenset))
+            return _by_token(old).keys() == _by_token(new).keys() if is_set else _same(old, new)
+        pair = (id(old), id(new))
+        if pair in self.seen or pair in here:
+            return True
+        if pair not in self._equal:
+            here.add(pair)
+            found = self._contents_compared(old, new, here)
+            if found:
+                return True  # for now
+            self._equal[pair] = False
+        return self._equal[pair]
+
+    def _contents_compared(self, old: Any, new: Any, here: set[tuple[int, int]]) -> bool:
+        if isinstance(old, Fields):
+            old, new = old.fields, new.fields
+        if len(old) != len(new):
+            return False
+        if not isinstance(old, dict):
+            return all(self._compared(*both, here) for both in zip(old, new, strict=True))
+        before, after = _by_token(old), _by_token(new)
+        return before.keys() == after.keys() and all(
+            self._compared(old[key], new[after[token]], here) for token, key in before.items()
+        )
+
+
+def _found(old: Any, new: Any, path: str, pairs: _Pairs) -> Iterator[Difference]:
     if not _alike(old, new):
         yield Difference("changed", path, old, new)
         return
     pair = (id(old), id(new))
-    if pair in seen:  # a container that holds itself, or is at several places
+    if pair in pairs.seen:  # a container that holds itself, or is at several places
         return
     if isinstance(old, Fields):
-        seen.add(pair)
-        yield from _of_mappings(old.fields, new.fields, path, seen, of_object=True)
+        pairs.seen.add(pair)
+        yield from _of_mappings(old.fields, new.fields, path, pairs, of_object=True)
     elif isinstance(old, dict):
-        seen.add(pair)
-        yield from _of_mappings(old, new, path, seen)
+        pairs.seen.add(pair)
+        yield from _of_mappings(old, new, path, pairs)
     elif isinstance(old, _SEQUENCES):
-        seen.add(pair)
-        yield from _of_sequences([*old], [*new], path, seen)
+        pairs.seen.add(pair)
+        yield from _of_sequences([*old], [*new], path, pairs)
     elif isinstance(old, (set, frozenset)):
         yield from _of_sets(old, new, path)
     elif not _same(old, new):
@@ -86,7 +146,7 @@ def _of_mappings(
     old: dict[Any, Any],
     new: dict[Any, Any],
     path: str,
-    seen: set[tuple[int, int]],
+    pairs: _Pairs,
     *,
     of_object: bool = False,
 ) -> Iterator[Difference]:
@@ -94,7 +154,7 @@ def _of_mappings(
     for token, key in before.items():
         inside = extended(path, key, of_object=of_object)
         if token in after:
-            yield from _found(old[key], new[after[token]], inside, seen)
+            yield from _found(old[key], new[after[token]], inside, pairs)
         else:
             yield Difference("removed", inside, old[key], None)
     for token, key in after.items():
@@ -102,60 +162,27 @@ def _of_mappings(
             yield Difference("added", extended(path, key, of_object=of_object), None, new[key])
 
 
-def _of_sequences(
-    old: list[Any], new: list[Any], path: str, seen: set[tuple[int, int]]
-) -> Iterator[Difference]:
+def _of_sequences(old: list[Any], new: list[Any], path: str, pairs: _Pairs) -> Iterator[Difference]:
     """Compare what is between the items that both begin with and those that both end with."""
-    begin = _in_common(old, new, seen)
-    ends = _in_common(old[begin:][::-1], new[begin:][::-1], seen)
+    begin = _in_common(old, new, pairs)
+    ends = _in_common(old[begin:][::-1], new[begin:][::-1], pairs)
     stop, new_stop = len(old) - ends, len(new) - ends
     both = min(stop, new_stop)
     for at in range(begin, both):
-        yield from _found(old[at], new[at], extended(path, at), seen)
+        yield from _found(old[at], new[at], extended(path, at), pairs)
     for at in range(both, stop):
         yield Difference("removed", extended(path, at), old[at], None)
     for at in range(both, new_stop):
         yield Difference("added", extended(path, at), None, new[at])
 
 
-def _in_common(old: Sequence[Any], new: Sequence[Any], seen: set[tuple[int, int]]) -> int:
+def _in_common(old: Sequence[Any], new: Sequence[Any], pairs: _Pairs) -> int:
     count = 0
     for one, other in zip(old, new, strict=False):
-        if not _equal(one, other, seen, set()):
+        if not pairs.are_equal(one, other):
             break
         count += 1
     return count
-
-
-def _equal(old: Any, new: Any, seen: set[tuple[int, int]], here: set[tuple[int, int]]) -> bool:
-    """Tell whether nothing differs, apart from pairs that are compared elsewhere.
-
-    Args:
-        old: The value before.
-        new: The value after.
-        seen: The pairs that are compared elsewhere.
-        here: The pairs that this comparison has met.
-    """
-    if not _alike(old, new):
-        return False
-    pair = (id(old), id(new))
-    if pair in seen or pair in here:
-        return True
-    if isinstance(old, Fields):
-        old, new = old.fields, new.fields
-    if isinstance(old, (set, frozenset)):
-        return _by_token(old).keys() == _by_token(new).keys()
-    if not isinstance(old, (dict, *_SEQUENCES)):
-        return _same(old, new)
-    here.add(pair)
-    if len(old) != len(new):
-        return False
-    if not isinstance(old, dict):
-        return all(_equal(one, other, seen, here) for one, other in zip(old, new, strict=True))
-    before, after = _by_token(old), _by_token(new)
-    return before.keys() == after.keys() and all(
-        _equal(old[key], new[after[token]], seen, here) for token, key in before.items()
-    )
 
 
 def _of_sets(old: Collection[Any], new: Collection[Any], path: str) -> Iterator[Difference]:

@@ -6,8 +6,11 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import pytest
@@ -197,3 +200,54 @@ def test_a_damaged_state(isolated: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "is damaged" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def _nested(depth: int, leaf: int) -> Any:
+    """A list in a list in a list, with something on both sides of each."""
+    made: Any = [leaf]
+    for _ in range(depth):
+        made = [[1, 2], made, [3]]
+    return made
+
+
+GROWING: Final[dict[str, Callable[[int], tuple[Any, Any]]]] = {
+    "equal": lambda n: ([*range(n)], [*range(n)]),
+    "all differ": lambda n: ([[i] for i in range(n)], [[i] for i in range(n, 2 * n)]),
+    "one more": lambda n: ([[i] for i in range(n)], [[n], *([i] for i in range(n))]),
+    "one in the middle": lambda n: (
+        [[i] for i in range(n)],
+        [[i if i != n // 2 else -1] for i in range(n)],
+    ),
+    "dicts": lambda n: ({i: {"a": i} for i in range(n)}, {i + 1: {"a": i} for i in range(n)}),
+    "sets": lambda n: ({*range(n)}, {*range(n // 2, 2 * n)}),
+    "nested": lambda n: (_nested(n, 1), _nested(n, 2)),
+    "at many places": lambda n: ([[*range(n)]] * n, [[*range(n)]] * n),
+    "at many places, and beside others": lambda n: (
+        [[i, items] for items in [[*range(n)]] for i in range(n)],
+        [[-i, items] for items in [[*range(1, n + 1)]] for i in range(n)],
+    ),
+}
+
+
+def _calls(old: Any, new: Any) -> int:
+    """Count the calls of Python functions of the module in a comparison."""
+    counted = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal counted
+        counted += event == "call" and frame.f_code.co_filename == differences.__code__.co_filename
+
+    sys.setprofile(count)
+    try:
+        for _ in differences(old, new, "d"):
+            pass
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+@pytest.mark.parametrize("case", GROWING)
+def test_the_time_is_linear(case: str) -> None:
+    """Four times as much takes four times as many calls, however it is nested or shared."""
+    few, many = (_calls(*GROWING[case](size)) for size in (50, 200))
+    assert many / few < 5
