@@ -71,9 +71,9 @@ Confirmed.deliver = lambda *given: (deliver(*given), kill())
 """ + KILLED.replace("Confirmed.deliver = kill", "")
 
 
-def killed() -> None:
+def killed(url: str = "sqlite:///s.db") -> None:
     """Run a program that is killed with a change in its outbox."""
-    run(KILLED, status=-signal.SIGKILL)
+    run(KILLED, url, status=-signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_is_meant_for_another_shared_state_stays(isolated: Path) -> None:
 
 def test_a_shared_state_beside_the_own_one_moves_with_it(isolated: Path) -> None:
     """A folder is renamed between two processes."""
-    run(KILLED, url="", status=-signal.SIGKILL)
+    killed(url="")
     shutil.move(isolated / "own", isolated / "moved")
     (isolated / "own").symlink_to(isolated / "moved")
     told = run(
@@ -183,19 +183,17 @@ def test_a_shared_state_that_does_not_answer_loses_nothing() -> None:
     assert hits_now()["page"] == 1
 
 
+def killed_merging(*prices: str) -> None:
+    """Run a program that merges prices, and is killed with the last one in its outbox."""
+    *published, left = [f'best["price"] = {price}; autostate.flush()' for price in prices]
+    lines = ["progress, best = PersistedDict('progress'), SharedDict('best', merge=min)"]
+    lines += [*published, "Confirmed.deliver = kill", left]
+    run("\n".join(lines), status=-signal.SIGKILL)
+
+
 def test_values_that_this_program_cannot_merge_are_published() -> None:
     """Whoever has the function merges them; nobody is told of what is no problem."""
-    run(
-        """
-        progress, best = PersistedDict("progress", page=0), SharedDict("best", merge=min)
-        best["price"] = 7
-        autostate.flush()
-        Confirmed.deliver = kill
-        best["price"] = 5
-        autostate.flush()
-        """,
-        status=-signal.SIGKILL,
-    )
+    killed_merging("7", "5")
     told = run(
         """
         progress = PersistedDict("progress")
@@ -211,15 +209,7 @@ def test_values_that_this_program_cannot_merge_are_published() -> None:
 
 def test_values_that_no_program_could_show_are_refused() -> None:
     """A key whose values are merged once, and once not: this program is told, and no other."""
-    run(
-        """
-        progress, best = PersistedDict("progress", page=0), SharedDict("best", merge=min)
-        Confirmed.deliver = kill
-        best["price"] = 7
-        autostate.flush()
-        """,
-        status=-signal.SIGKILL,
-    )
+    killed_merging("7")
     told = run(
         """
         progress = PersistedDict("progress")
