@@ -26,9 +26,6 @@ from autostate.errors import AutostateError
 from autostate.journal import NodeState
 from autostate.stores.apify_record import check_key, read_record
 
-FORMATS: Final = ("json", "use_state", "shelve", "sqlitedict", "pickle")
-TABLE: Final = "unnamed"
-"""The table of a SqliteDict without a name."""
 _TIMEOUT: Final = 60.0
 _HIDDEN: Final = "it is a secret: --reveal writes what it holds"
 
@@ -195,7 +192,7 @@ def read(source: str, form: str, *, table: str, trusted: bool) -> Any:
 
     Args:
         source: The file; of the format use_state also `apify:KEY` or `apify:STORE/KEY`.
-        form: One of `FORMATS`, but not json.
+        form: One of `parser.FORMATS`, but not json.
         table: The table of a SqliteDict.
         trusted: Whether pickles in it may run code.
 

@@ -12,6 +12,12 @@ from typing import Any, Final, NamedTuple, NoReturn
 from autostate.cli.errors import UsageError
 
 ABOUT: Final = "Look at the state of a program, change it, back it up."
+FORMATS: Final = ("json", "use_state", "shelve", "sqlitedict", "pickle")
+"""The formats of `export` and `import`."""
+TABLE: Final = "unnamed"
+"""The table of a SqliteDict without a name."""
+WAYS: Final = ("json", "python", "text")
+"""How `set` takes a value that is to have a type of its own."""
 
 
 class Argument(NamedTuple):
@@ -106,19 +112,23 @@ _AT: Final = _argument(
 )
 _JSON: Final = _flag("--json", dest="as_json", help="print JSON")
 _YES: Final = _flag("-y", "--yes", dest="yes", help="do not ask")
+_HERE: Final = (*_STORE, _JSON)
+"""What almost all commands take."""
+_CHANGES: Final = (*_STORE, _YES, _JSON)
+"""What those take that ask before they change something."""
 _FOREIGN: Final = (
     _argument(
         *("-f", "--format"),
         dest="form",
         metavar="FORMAT",
-        choices=["json", "use_state", "shelve", "sqlitedict", "pickle"],
-        default="json",
+        choices=FORMATS,
+        default=FORMATS[0],
         help="json, which loses nothing, by default; use_state, shelve, sqlitedict or pickle",
     ),
     _argument(
         *("--table",),
         metavar="TABLE",
-        default="unnamed",
+        default=TABLE,
         help="the table of a SqliteDict",
     ),
 )
@@ -129,13 +139,13 @@ COMMANDS: Final = {
         Command(
             *("ls", "looking"),
             "List the state objects: kind, entries, bytes, and who owns them.",
-            (_AT, *_STORE, _JSON),
+            (_AT, *_HERE),
         ),
         Command(
             *("show", "looking"),
             "Show a state object, or what is at a path in it.",
             (
-                *(_NAME, _PATH, _AT, *_STORE, _JSON),
+                *(_NAME, _PATH, _AT, *_HERE),
                 _flag("--all", dest="everything", help="also what is very long"),
             ),
         ),
@@ -143,7 +153,7 @@ COMMANDS: Final = {
             *("get", "looking"),
             "Print one value for a script; exit code 1 if there is none.",
             (
-                *(_NAME, _PATH, _AT, *_STORE, _JSON),
+                *(_NAME, _PATH, _AT, *_HERE),
                 _flag("--reveal", dest="reveal", help="print what secrets hold"),
             ),
         ),
@@ -155,30 +165,30 @@ COMMANDS: Final = {
                     "--interval", metavar="SECONDS", help="seconds between two looks; 1 by default"
                 ),
                 _argument("--count", metavar="N", help="end after so many looks"),
-                *(*_STORE, _JSON),
+                *_HERE,
             ),
         ),
         Command(
             *("where", "places"),
             "Say which store is used here and why, and which ones there are.",
-            (*_STORE, _JSON),
+            _HERE,
         ),
         Command(
             *("doctor", "doctor"),
             "Say why a state is not where it is expected, and what may lose it.",
-            (*_STORE, _JSON),
+            _HERE,
         ),
         Command(
             *("verify", "looking"),
             "Check all that is stored; exit code 1 if something is damaged.",
-            (*_STORE, _JSON),
+            _HERE,
         ),
         Command(
             *("backup", "copies"),
             "Copy the state into a new file, also while its program runs.",
             (
                 _argument("file", metavar="FILE", help="the new file", offers="files"),
-                *(*_STORE, _JSON),
+                *_HERE,
             ),
         ),
         Command(
@@ -193,7 +203,7 @@ COMMANDS: Final = {
         Command(
             *("log", "past"),
             "List the commits of the history, and what they changed.",
-            (*_STORE, _JSON),
+            _HERE,
         ),
         Command(
             *("diff", "diff"),
@@ -216,7 +226,7 @@ COMMANDS: Final = {
                 ),
                 _flag("--all", dest="everything", help="also what is beyond two hundred"),
                 _flag("--exit-code", dest="exit_code", help="end with 1 if they differ"),
-                *(*_STORE, _JSON),
+                *_HERE,
             ),
         ),
         Command(
@@ -229,23 +239,23 @@ COMMANDS: Final = {
                     required=True,
                     help="the number of a commit; or a time in UTC, such as 2026-03-01T12:00",
                 ),
-                *(*_STORE, _YES, _JSON),
+                *_CHANGES,
             ),
         ),
         Command(
             *("reset", "removing"),
             "Put a state object back to nothing, for its program to begin anew.",
-            (_NAME, *_STORE, _YES, _JSON),
+            (_NAME, *_CHANGES),
         ),
         Command(
             *("delete", "removing"),
             "Remove a state object; keep a copy of one that cannot be read.",
-            (_NAME, *_STORE, _YES, _JSON),
+            (_NAME, *_CHANGES),
         ),
         Command(
             *("discard", "removing"),
             "Give up what a process has left for a shared state that is gone.",
-            (*_STORE, _YES, _JSON),
+            _CHANGES,
         ),
         Command(
             *("set", "setting"),
@@ -260,12 +270,12 @@ COMMANDS: Final = {
                     "--as",
                     dest="way",
                     metavar="HOW",
-                    choices=["json", "python", "text"],
+                    choices=WAYS,
                     help="how VALUE is written, if it is to have a type of its own: json, python "
                     "or text",
                 ),
                 _flag("--secret", dest="secret", help="keep it as a secret, which is never shown"),
-                *(*_STORE, _JSON),
+                *_HERE,
             ),
         ),
         Command(
@@ -283,7 +293,7 @@ COMMANDS: Final = {
                 *_FOREIGN,
                 _AT,
                 _flag("--reveal", dest="reveal", help="write what secrets hold"),
-                *(*_STORE, _JSON),
+                *_HERE,
             ),
         ),
         Command(
@@ -304,7 +314,7 @@ COMMANDS: Final = {
                     dest="trusted",
                     help="read pickles, whose writers can run any code here",
                 ),
-                *(*_STORE, _JSON),
+                *_HERE,
             ),
         ),
         Command(
@@ -312,7 +322,7 @@ COMMANDS: Final = {
             "Sign what is stored with the key that is set, AUTOSTATE_KEY.",
             (
                 _flag("--remove", dest="remove", help="remove signatures and encryption instead"),
-                *(*_STORE, _YES, _JSON),
+                *_CHANGES,
             ),
         ),
         Command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from typing import Any, Final
+from typing import Any
 
 from autostate.cli.errors import CommandError
 from autostate.cli.fitting import Absent, Fitting
@@ -12,9 +12,6 @@ from autostate.cli.forms import holds_secrets, plain_json
 from autostate.cli.kinds import check_secret, kind_of, with_content
 from autostate.codec.unsupported import Unsupported
 from autostate.journal.commit import NodeState
-
-WAYS: Final = ("json", "python", "text")
-"""How a value can be given that is to have a type of its own."""
 
 
 class Typed:
@@ -79,7 +76,7 @@ class Typed:
 
         Args:
             text: The value.
-            way: One of `WAYS`.
+            way: One of `parser.WAYS`.
 
         Raises:
             CommandError: It cannot be read, or not be saved.
