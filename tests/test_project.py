@@ -91,6 +91,14 @@ def test_a_missing_interpreter_is_named(isolated: Path) -> None:
     assert not (isolated / ".venv").exists()
 
 
+def test_what_is_deprecated_is_told_of() -> None:
+    """The page on stability names it, or says that there is nothing."""
+    page = (ROOT / "docs" / "stability.md").read_text(encoding="utf-8")
+    modules = (path.read_text(encoding="utf-8") for path in (ROOT / "autostate").rglob("*.py"))
+    warns = any(re.search(r"\b(Deprecation|Future)Warning\b", module) for module in modules)
+    assert ("Nothing is deprecated at present" in page) is not warns
+
+
 def test_no_test_judges_how_long_something_takes() -> None:
     """A test that is imported before Hypothesis was told so has a deadline of 0.2 s."""
     import tests.codec.test_codec as some
