@@ -34,12 +34,12 @@ def read(what: str) -> str:
     Raises:
         CommandError: Nothing can be read, or no text.
     """
-    if sys.stdin.isatty():
+    if _is_terminal():
         try:
             return getpass.getpass(f"{what}: ")
         except EOFError:
             raise CommandError("nothing was given, and nothing was changed") from None
-    data = sys.stdin.buffer.read()
+    data = read_bytes()
     if not data:
         raise CommandError(
             "standard input is empty, and nothing was changed: give '' for an empty text"
@@ -51,6 +51,15 @@ def read(what: str) -> str:
             "standard input is no text in UTF-8, and nothing was changed: give bytes as base64"
         ) from None
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def read_bytes() -> bytes:
+    """Read all of standard input; nothing, if it is closed."""
+    return b"" if sys.stdin is None else sys.stdin.buffer.read()
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()  # None: it is closed
 
 
 def ask(question: str, *, yes: bool) -> None:
@@ -66,7 +75,7 @@ def ask(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise UsageError("nothing was changed: there is no terminal to ask on, so say --yes")
     sys.stderr.write(f"{question} [y/N]: ")
     sys.stderr.flush()

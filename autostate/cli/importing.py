@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +79,7 @@ def _parsed(
         return document.Parsed({stem: exchange.form_of_value(value, stem)})
     if file != STDOUT and not Path(file).exists():
         raise UsageError(f"there is no file {file}")
-    data = sys.stdin.buffer.read() if file == STDOUT else Path(file).read_bytes()
+    data = console.read_bytes() if file == STDOUT else Path(file).read_bytes()
     found = document.parse(data)
     if found is None:
         if file == STDOUT and name is None:

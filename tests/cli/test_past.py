@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import autostate
-from tests.cli.test_commands import STORE, call, told
+from tests.cli.test_commands import STORE, _on_a_terminal, call, told
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
@@ -42,6 +42,7 @@ def test_the_history_is_listed_and_restored(isolated: Path) -> None:
     assert then["objects"] == now["objects"]
     assert (then["owner"], then["alive"], then["shared"]) == (None, None, [])
     assert told("ls", "--at", "1") == told("ls")
+    assert "crawl.db\nas of 1; saved: " in _on_a_terminal("ls", "--at", "1")[1]
     assert call("restore", "--at", "1").returncode == 2
     assert told("restore", "--at", "1", "-y") == "done, by the commit 3\n"
     assert told("get", "pages", "number") == "1\n"

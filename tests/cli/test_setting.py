@@ -448,6 +448,13 @@ def test_what_cannot_be_read_changes_nothing(
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
         with pytest.raises(CommandError, match=problem):
             set_("d", "n", "-")
+    monkeypatch.setattr("sys.stdin", None)  # as `<&-` leaves it
+    with pytest.raises(CommandError, match="standard input is empty"):
+        set_("d", "n", "-")
+    with pytest.raises(UsageError, match="there is no terminal to ask on"):
+        COMMANDS["reset"].run(["d", "--url", "crawl.db"])
+    with pytest.raises(CommandError, match="it is no JSON"):
+        COMMANDS["import"].run(["-", "e", "--url", "crawl.db"])
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"7")))
     with pytest.raises(CommandError, match="holds no state object 'e'"):  # and nothing is read
         set_("e", "n", "-")
