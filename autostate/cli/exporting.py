@@ -75,7 +75,7 @@ def _shares(state: StoredState, names: list[str], at: str | None) -> dict[str, N
     """
     found = {name: each for name in names if (each := shared.object_of(name, state)) is not None}
     if found and at is not None:
-        raise CommandError(f"programs share {', '.join(found)}, and that has no history")
+        raise shared.without_history([*found])
     return {name: shared.node_of(name, stored) for name, (_, stored) in found.items()}
 
 

@@ -51,11 +51,10 @@ def value_at(
         CommandError: There is nothing of this name, or at this path.
     """
     state = read(url, program, at)
-    if (
-        at is None
-        and name not in state.roots
-        and (found := shared.object_of(name, state)) is not None
-    ):
+    found = None if name in state.roots else shared.object_of(name, state)
+    if found is not None and at is not None:
+        raise shared.without_history([name])
+    if found is not None:
         value = shared.value_of(found[1])
     else:
         check_name(state, name)

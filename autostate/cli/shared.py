@@ -187,6 +187,11 @@ def only_shared(own: str, name: str) -> StoredShared | None:
     return None if there is None else there[0]
 
 
+def without_history(names: Sequence[str]) -> CommandError:
+    """Make the error for shared objects that are to be seen as of a commit."""
+    return CommandError(f"programs share {', '.join(names)}, and that has no history")
+
+
 def unpublished(state: StoredState) -> Unpublished | None:
     """Tell what a program's own state has for a shared one, and has not published."""
     found = [node.content for node in state.nodes.values() if node.name == NAME]

@@ -287,13 +287,27 @@ def test_export_takes_shared_objects_by_name(crawl: Path) -> None:
     assert [*json.loads(told("export", "-"))["objects"]] == ["progress"]
     for words, problem in (
         (["best"], "best holds several values of 'price', which a function of its programs"),
-        (["hits", "--at", "1"], "history"),
         (["hitz"], "no program shares one. It holds: 'progress', 'best', 'hits', 'seen'"),
     ):
         refused = call("export", "refused.json", *words)
         assert refused.returncode == 1
         assert problem in refused.stderr
     assert not Path("refused.json").exists()
+
+
+def test_what_is_shared_has_no_history(isolated: Path) -> None:
+    """The past of the program's own state is shown beside it."""
+    autostate.configure("sqlite:///.autostate/crawl.db", history=10, shared=SHARED)
+    progress = autostate.PersistedDict("progress", page=1)
+    SharedCounter("hits")["page"] += 1
+    autostate.flush()
+    progress["page"] = 2
+    autostate.flush()
+    assert told("get", "progress", "page", "--at", "1") == "1\n"
+    for words in (["get", "hits"], ["export", "-", "hits"]):
+        done = call(*words, "--at", "1")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "programs share hits, and that has no history" in done.stderr
 
 
 @pytest.fixture
