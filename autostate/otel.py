@@ -12,6 +12,7 @@ OpenTelemetry.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Final
@@ -23,16 +24,24 @@ from autostate.runtime.api import live
 from autostate.runtime.manager import StateManager
 
 try:
-    from opentelemetry import metrics, trace
+    from opentelemetry import context, metrics, trace
+    from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SUPPRESSED
 except ImportError as error:
     raise ImportError(
         "autostate.otel needs the API of OpenTelemetry: pip install 'autostate[otel]'",
         name=error.name,
     ) from None
 
+logger: logging.Logger = logging.getLogger("autostate")
+
 _NAME: Final = "autostate"
 _STORE: Final = "autostate.store"
 _ERROR: Final = "error.type"
+_SECONDS: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+"""The bounds of durations: those of an SDK begin with 5, as for milliseconds."""
 
 
 def instrument(
@@ -75,8 +84,12 @@ class _Instruments:
 
     def __init__(self, meter: metrics.Meter, tracer: trace.Tracer) -> None:
         self._tracer = tracer
+        self._has_raised = False
         self._duration = meter.create_histogram(
-            "autostate.save.duration", "s", "How long saves took, from the cut to the answer"
+            "autostate.save.duration",
+            "s",
+            "How long saves took, from the cut to the answer",
+            explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._bytes = meter.create_counter("autostate.save.bytes", "By", "Bytes that were saved")
         self._entries = meter.create_counter(
@@ -137,51 +150,83 @@ class _Instruments:
 
     def _saved(self, sender: Any, *, duration: float, entries: int, **details: Any) -> None:
         store = {_STORE: sender.url}
-        self._duration.record(duration, store)
-        self._bytes.add(details["bytes"], store)
-        self._entries.add(entries, store)
-        end = time.time_ns()
-        span = self._tracer.start_span(
-            "autostate.save",
-            start_time=end - int(duration * 1e9),
-            attributes={
-                **store,
-                "autostate.bytes": details["bytes"],
-                "autostate.entries": entries,
-                "autostate.records": details["writes"],
-            },
-        )
-        span.end(end)
+        with self._harmless():
+            self._duration.record(duration, store)
+            self._bytes.add(details["bytes"], store)
+            self._entries.add(entries, store)
+            end = time.time_ns()
+            span = self._tracer.start_span(
+                "autostate.save",
+                context.Context(),  # in no other span, whichever thread saves
+                start_time=end - int(duration * 1e9),
+                attributes={
+                    **store,
+                    "autostate.bytes": details["bytes"],
+                    "autostate.entries": entries,
+                    "autostate.records": details["writes"],
+                },
+            )
+            span.end(end)
 
     def _failed(self, sender: Any, *, error: BaseException, **_: Any) -> None:
-        self._failures.add(1, {_STORE: sender.url, _ERROR: type(error).__name__})
+        with self._harmless():
+            self._failures.add(1, {_STORE: sender.url, _ERROR: type(error).__name__})
 
     def _was_fenced(self, sender: Any, **_: Any) -> None:
-        self._fenced.add(1, {_STORE: sender.url})
+        with self._harmless():
+            self._fenced.add(1, {_STORE: sender.url})
 
     def _was_restored(self, sender: Any, *, kind: str, resumed: bool, **_: Any) -> None:
-        if resumed:
-            self._restored.add(1, {_STORE: sender.url, "autostate.kind": kind})
+        with self._harmless():
+            if resumed:
+                self._restored.add(1, {_STORE: sender.url, "autostate.kind": kind})
 
     def _not_delivered(self, _: Any, *, outbox: str, error: BaseException, **__: Any) -> None:
         attributes = {"autostate.outbox": outbox, _ERROR: type(error).__name__}
-        self._undelivered.add(1, attributes)
+        with self._harmless():
+            self._undelivered.add(1, attributes)
 
     @contextlib.contextmanager
     def _wait(self, name: str, manager: StateManager) -> Generator[None]:
         """Trace a call of `flush` or `durable`, in the span of whatever calls it."""
-        with self._tracer.start_as_current_span(
-            f"autostate.{name}",
-            attributes={_STORE: manager.url},
-            record_exception=False,  # the class says enough, and holds nothing of the program
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                yield
-            except Exception as error:
-                span.set_attribute(_ERROR, type(error).__name__)
-                span.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))
-                raise
+        span = token = raised = None
+        if not context.get_value(_SUPPRESSED):  # an exporter that calls it would be its own cause
+            with self._harmless():
+                span = self._tracer.start_span(
+                    f"autostate.{name}", attributes={_STORE: manager.url}
+                )
+                token = context.attach(trace.set_span_in_context(span))
+        try:
+            yield
+        except Exception as error:
+            raised = type(error).__name__  # the class says enough: no values of the program
+            raise
+        finally:
+            with self._harmless():
+                if token is not None:
+                    context.detach(token)
+                if span is not None:
+                    self._end(span, raised)
+
+    def _end(self, span: trace.Span, raised: str | None) -> None:
+        if raised is not None:
+            span.set_attribute(_ERROR, raised)
+            span.set_status(trace.Status(trace.StatusCode.ERROR, raised))
+        span.end()
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Generator[None]:
+        """Keep an error of a sampler, a processor or an exporter from saving and its callers."""
+        try:
+            yield
+        except Exception as error:
+            if not self._has_raised:
+                self._has_raised = True
+                logger.warning(
+                    "OpenTelemetry raised an error, and others of it are not told: %s",
+                    *(type(error).__name__,),
+                    exc_info=error,
+                )
 
 
 _active: _Instruments | None = None

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracerProvider
 
 import autostate
-from autostate import FlushError, PersistedDict, otel, outbox
+from autostate import FlushError, PersistedDict, hub, otel, outbox
 from tests.faulty import FaultyStore, Step
 
 SECRET = "hunter2"
@@ -168,6 +170,112 @@ def test_instrumenting_again_replaces_the_providers(isolated: Path, collected: C
         PersistedDict("d", a=1)
         autostate.flush()
     assert len(again.names()) == len(again.names()[:3])
+
+
+class Raising(SpanProcessor):
+    """A processor that is broken."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        """Raise."""
+        if self.where == "start":
+            raise RuntimeError(SECRET)
+
+    def on_end(self, span: Any) -> None:
+        """Raise."""
+        if self.where == "end":
+            raise RuntimeError(SECRET)
+
+
+@pytest.mark.parametrize("where", ["start", "end"])
+def test_an_sdk_that_raises_is_in_nobodys_way(
+    isolated: Path, collected: Collected, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits for a save gets it, and its own errors; the first error is told."""
+    collected.tracers.add_span_processor(Raising(where))
+    with autostate.open("memory:") as manager:
+        state = PersistedDict("d", a=1)
+        autostate.flush()
+        state["a"] = 2
+        autostate.flush()
+        assert manager.statistics().flushes == 2
+        state["lock"] = open
+        with pytest.raises(autostate.UnsupportedTypeError):
+            autostate.flush()
+        del state["lock"]
+    assert collected.metrics()["autostate.save.duration"].count >= 2
+    told = [record for record in caplog.records if "OpenTelemetry" in record.getMessage()]
+    assert len(told) == 1
+
+
+def test_durations_have_bounds_in_seconds(isolated: Path, collected: Collected) -> None:
+    """A save of a millisecond and one of a second are apart."""
+    with autostate.open("memory:"):
+        PersistedDict("d", a=1)
+        autostate.flush()
+    bounds = collected.metrics()["autostate.save.duration"].explicit_bounds
+    assert len([bound for bound in bounds if 0 < bound < 1]) > 5
+    assert bounds[-1] > 10
+    assert sorted({*bounds}) == list(bounds)
+
+
+class Flushing(InMemorySpanExporter):
+    """An exporter that keeps what it does in the state."""
+
+    def __init__(self, log: PersistedDict[str, int]) -> None:
+        super().__init__()
+        self.log = log
+
+    def export(self, spans: Any) -> Any:
+        """Write and wait."""
+        if spans[0].name == "autostate.flush":
+            self.log["n"] = self.log.get("n", 0) + 1
+            autostate.flush()
+        return super().export(spans)
+
+
+def test_an_exporter_may_wait_for_a_save(isolated: Path, collected: Collected) -> None:
+    """Its own wait is not traced: that would be another span to export, and so on."""
+    with autostate.open("memory:"):
+        log = PersistedDict[str, int]("log", a=1)
+        collected.tracers.add_span_processor(SimpleSpanProcessor(Flushing(log)))
+        autostate.flush()
+        assert log["n"] == 1
+    assert collected.names().count("autostate.flush") == 1
+
+
+def test_without_an_sdk_a_save_costs_few_calls(isolated: Path) -> None:
+    """A program may call `instrument` whether its SDK is there or not."""
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    otel.instrument(NoOpMeterProvider(), NoOpTracerProvider())
+    try:
+        with autostate.open("memory:") as manager:
+            for _ in range(2):
+                calls = 0
+                sys.setprofile(count)
+                hub.flushed.send(manager, duration=0.1, entries=1, bytes=1, writes=1)
+                sys.setprofile(None)
+    finally:
+        otel.uninstrument()
+    assert 5 < calls < 40
+
+
+def test_a_save_is_in_no_span(isolated: Path, collected: Collected) -> None:
+    """Not even where the thread of a caller does it, as at the end of a process."""
+    with (
+        autostate.open("memory:") as manager,
+        collected.tracers.get_tracer("program").start_as_current_span("request"),
+    ):
+        hub.flushed.send(manager, duration=0.1, entries=1, bytes=1, writes=1)
+    assert collected.names()[0] == "autostate.save"
+    assert collected.spans.get_finished_spans()[0].parent is None
 
 
 def test_a_missing_api_names_the_extra() -> None:
