@@ -39,6 +39,8 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         kwargs: The keyword arguments of the constructor.
     """
     layout = layout_of(cls)
+    if layout.cls is not cls:  # `%autoreload` has put all of its successor into this class
+        return layout.cls(*args, **kwargs)
     template = layout.options.template
     name = cls.__name__ if template is None else _named(cls, template, args, kwargs)
     manager = current_manager()
@@ -53,7 +55,7 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         _convert_new(live)
         return made
     # The object was there before, or another thread was faster. What was made here is dropped.
-    if not isinstance(live.instance, cls):
+    if not isinstance(live.instance, cls) or _was_reloaded(live, cls):
         defined_again = layout.name == live.known_layout().name
         newer = _construct(layout, call, args, kwargs) if defined_again and live.claimed else None
         become(live, layout, name, newer)
@@ -63,6 +65,11 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     elif template is None and (args or kwargs):
         _warn_of_another(layout, name, live.instance, args, kwargs)
     return live.instance
+
+
+def _was_reloaded(live: InstanceRoot, cls: type) -> bool:
+    """Tell whether `%autoreload` has made a live object one of the class, a newer one."""
+    return type(live.instance) is cls and live.known_layout().cls is not cls
 
 
 _ADDRESS: Final = " object at 0x"
