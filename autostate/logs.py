@@ -9,12 +9,35 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Final
 
 logger: logging.Logger = logging.getLogger("autostate")
 
 saves: logging.Logger = logging.getLogger("autostate.saves")
 """The logger of what succeeds, at DEBUG: saves, and state objects that are made."""
+
+_broken: Final = logging.NullHandler()
+
+
+def _guard(guarded: logging.Logger) -> None:
+    """Keep an error of a handler or a filter of the program from whoever logs.
+
+    A save that succeeded would fail by it, and what comes after a line would not be done: for
+    example, to refuse writes after a takeover. It is told as logging tells of errors in `emit`.
+    """
+    handle = guarded.handle
+
+    def careful(record: logging.LogRecord) -> None:
+        try:
+            handle(record)
+        except Exception:
+            _broken.handleError(record)
+
+    vars(guarded)["handle"] = careful
+
+
+for _each in (logger, saves):
+    _guard(_each)
 
 _dress: logging.Handler | None = None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import autostate
-from autostate import PersistedDict, StoreUnavailableError, logs
+from autostate import AutostateError, FencedError, PersistedDict, StoreUnavailableError, logs
 from autostate.testing import LocalPlatform
 from tests.actor_runs import PRELUDE, starter
 from tests.faulty import FaultyStore, Step
@@ -191,3 +191,52 @@ def test_every_event_is_documented() -> None:
     used = set(re.findall(r'logs\.attributes\(\s*"(\w+)"', code)) | {"made"}
     page = (root / "docs" / "monitoring.md").read_text()
     assert used == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+
+class Raising(logging.Handler):
+    """A handler that is broken, as one that sends lines over a network may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note the line, and raise."""
+        self.events.append(getattr(record, "autostate_event", ""))
+        raise RuntimeError("broken")
+
+
+@pytest.fixture
+def raising() -> Iterator[Raising]:
+    """A handler of all lines that raises."""
+    made, level = Raising(), logs.saves.level
+    logs.logger.addHandler(made)
+    logs.saves.setLevel(logging.DEBUG)
+    yield made
+    logs.logger.removeHandler(made)
+    logs.saves.setLevel(level)
+
+
+def test_a_handler_that_raises_is_in_nobodys_way(
+    isolated: Path, raising: Raising, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A save succeeds, a failure is tried again, a takeover ends writing; it is told."""
+    errors: list[type[Exception]] = [StoreUnavailableError, StoreUnavailableError]
+
+    def refuse(step: Step) -> None:
+        if step.writes and errors:
+            raise errors.pop()
+        step.apply()
+
+    with pytest.raises(AutostateError), autostate.open(FaultyStore({}, refuse)) as manager:
+        state = PersistedDict("d", a=1)
+        autostate.flush()
+        assert manager.statistics().flushes == 1
+        errors.append(FencedError)
+        state["a"] = 2
+        with pytest.raises(FencedError):
+            autostate.flush()
+        with pytest.raises(FencedError):
+            state["a"] = 3
+    assert {"made", "saved", "saving_failed", "saving_works", "fenced"} <= {*raising.events}
+    assert "--- Logging error ---" in capsys.readouterr().err
