@@ -23,6 +23,7 @@ small part of the time. `loops/source.py` says what they are compared with.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import time
 import weakref
@@ -267,6 +268,8 @@ class LoopRun(ActiveLoop):
             raise RuntimeError(f"the store of the loop {self.name!r} was closed meanwhile")
         self._active_loops = incarnation.flush_thread.job.patient_cut.active_loops
         self._lock = node.tracker.lock
+        if self._active_loops.is_running(self.name):
+            gc.collect()  # an iterator that only a traceback has kept: those are cycles
         with manager._lock, self._lock:
             # In one step with `enter`: no cut may see this loop run before its outer loop knows it,
             # or the outer loop would not forget it.

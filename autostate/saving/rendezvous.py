@@ -136,7 +136,8 @@ class ActiveLoops:
         if self._alive(loop.name) is not None:
             raise ResumeError(
                 f"the loop {loop.name!r} is running already: leave it first, or give this one "
-                "another name"
+                "another name. In a notebook the traceback of a cell that was interrupted may keep "
+                "its iterator: run this cell once more"
             )
         scope = _scope_here()
         outer = scope.loop() if scope is not None and scope.active_loops is self else None

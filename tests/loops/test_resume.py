@@ -180,6 +180,25 @@ def test_a_loop_runs_once_at_a_time() -> None:
     assert list(resume("loop", range(3))) == [0, 1, 2]
 
 
+def test_an_iterator_that_only_a_traceback_has_kept_has_been_left() -> None:
+    """In a notebook a loop that was interrupted could not begin again until a collection."""
+
+    def interrupted() -> None:
+        items = iter(resume("loop", range(3)))
+        next(items)
+        raise KeyboardInterrupt
+
+    kept: list[object] = []
+    try:
+        interrupted()
+    except KeyboardInterrupt as error:
+        kept += error, kept
+    with pytest.raises(autostate.ResumeError, match="run this cell once more"):
+        list(resume("loop", range(3)))
+    del kept
+    assert list(resume("loop", range(3))) == [0, 1, 2]
+
+
 def test_a_loop_runs_in_one_thread_at_a_time() -> None:
     """Two threads cannot share a position."""
     errors: list[Exception] = []
