@@ -110,8 +110,19 @@ class Secret(Generic[T]):
 
 
 def _validated(value: Any, validate: Callable[[Any], Any]) -> Secret[Any]:
-    """Validate the content of a secret."""
-    return Secret(validate(value.reveal() if type(value) is Secret else value))
+    """Validate the content of a secret.
+
+    An error of pydantic quotes its input. For a secret this is the mask, and not what it holds.
+    """
+    if type(value) is not Secret:
+        return Secret(validate(value))
+    from pydantic_core import PydanticCustomError, ValidationError
+
+    try:
+        return Secret(validate(value.reveal()))
+    except ValidationError as error:
+        found: Any = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    raise PydanticCustomError(found["type"], "{reason}", {"reason": found["msg"]})
 
 
 PYDANTIC: Final = "pydantic."

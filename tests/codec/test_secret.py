@@ -161,8 +161,11 @@ def test_a_model_takes_a_secret_or_what_it_holds() -> None:
     assert made.model_dump()["token"] is made.token
     assert json.loads(made.model_dump_json())["token"] == MASK
     assert pydantic.TypeAdapter(Secret[str]).json_schema()["format"] == "password"
-    with pytest.raises(pydantic.ValidationError, match="valid integer"):
-        Account.model_validate({"token": WORD, "text": WORD, "pin": Secret("x")})
+    with pytest.raises(pydantic.ValidationError, match="valid integer") as caught:
+        Account.model_validate({"token": WORD, "text": WORD, "pin": Secret(WORD)})
+    assert WORD not in str(caught.value.errors())
+    assert caught.value.errors()[0]["loc"] == ("pin",)
+    assert caught.value.errors()[0]["input"] == Secret(WORD)
 
 
 def test_pydantics_secrets_are_stored_as_secrets() -> None:
