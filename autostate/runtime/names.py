@@ -20,8 +20,8 @@ def check_name(name: str, *, own: bool = False) -> None:
         own: Whether the name is the library's own.
 
     Raises:
-        ValueError: The name is empty, too long, the library's own, or has characters that no
-            console shows.
+        ValueError: The name is empty, too long, the library's own, has characters that no console
+            shows, or was made of a secret.
     """
     if type(name) is not str or not name.strip():
         raise ValueError("a state object needs a name: a text that is not blank")
@@ -29,8 +29,20 @@ def check_name(name: str, *, own: bool = False) -> None:
         raise ValueError(f"the name {name[:20]!r}… is longer than {LONGEST_NAME} characters")
     if not name.isprintable():
         raise ValueError(f"the name {name!r} has control or other unprintable characters")
+    if "*" in name:
+        _check_no_secret(name)
     if not own:
         check_not_own(name)
+
+
+def _check_no_secret(name: str) -> None:
+    from autostate.codec.secret import MASK  # here: hardly any name has an asterisk
+
+    if MASK in name:
+        raise ValueError(
+            f"the name {name!r} has the mask of a secret in it, which is the same for all secrets: "
+            "name what the secret belongs to, a user for example"
+        )
 
 
 def check_not_own(name: str) -> None:

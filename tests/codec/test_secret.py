@@ -10,6 +10,7 @@ import pickle
 import sys
 import traceback
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +21,7 @@ import pydantic
 import pytest
 
 import autostate
-from autostate import PersistedDict, PersistedList, PersistedSet, Secret, codec
+from autostate import PersistedDict, PersistedList, PersistedSet, Secret, SharedDict, codec
 from autostate.codec import Unsupported, registry
 from autostate.codec.secret import MASK
 from autostate.errors import CorruptStateError, UnknownTypeError, UnsupportedTypeError
@@ -166,6 +167,32 @@ def test_a_model_takes_a_secret_or_what_it_holds() -> None:
     assert WORD not in str(caught.value.errors())
     assert caught.value.errors()[0]["loc"] == ("pin",)
     assert caught.value.errors()[0]["input"] == Secret(WORD)
+
+
+@autostate.persisted(name="of-{token}")
+class Owner:
+    """A state object whose name is made of a secret."""
+
+    def __init__(self, token: object) -> None:
+        self.token = token
+
+
+@pytest.mark.parametrize("secret", [Secret(WORD), pydantic.SecretStr(WORD)])
+def test_no_name_is_made_of_a_secret(isolated: Path, secret: Any) -> None:
+    """The mask is the same for all: two users would have one state."""
+    with autostate.open("memory:"):
+        ways: list[Callable[[], Any]] = [
+            lambda: Owner(secret),
+            lambda: PersistedDict(f"of-{secret}"),
+            lambda: list(autostate.resume(f"of-{secret}", [1])),
+            lambda: autostate.outbox(f"of-{secret}", print),
+            lambda: SharedDict(f"of-{secret}"),
+        ]
+        for make in ways:
+            with pytest.raises(ValueError, match="mask of a secret") as caught:
+                make()
+            assert WORD not in str(caught.value)
+        assert Owner("a") is not Owner("b")
 
 
 def test_pydantics_secrets_are_stored_as_secrets() -> None:
