@@ -153,6 +153,27 @@ def test_a_table_has_a_bounded_size() -> None:
 
 
 @pytest.mark.usefixtures("life")
+@pytest.mark.parametrize("cls", [PersistedDict, PersistedList, PersistedSet, PersistedDeque])
+def test_what_is_not_shown_costs_nothing(cls: Any) -> None:
+    """A cell that ends with a large object is not slow for it."""
+    counts = []
+    for size in (notebook.SHOWN * 2, notebook.SHOWN * 100):
+        values = {f"{at:04}": at for at in range(size)}
+        state = cls(f"state {size}", values)
+        calls = 0
+
+        def count(_frame: Any, event: str, _argument: Any) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        sys.setprofile(count)
+        notebook.shown(state)
+        sys.setprofile(None)
+        counts.append(calls)
+    assert counts[0] == counts[1] < 1_000
+
+
+@pytest.mark.usefixtures("life")
 def test_values_show_what_they_want() -> None:
     """A secret its mask; an object whose repr fails the error; a class what it says."""
     shown = [notebook._text(value) for value in (Secret("hunter2"), Bad(), b"x" * 300)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +169,29 @@ def test_a_buffer_over_a_compressed_file_counts_compressed_bytes() -> None:
         text.readline()
         done, size = source.bytes(text.tell()) or (0, 0)
         assert done == size == Path("a.gz").stat().st_size
+
+
+def _calls(make: Callable[[], Any], length: int) -> int:
+    """Count the calls of one run over so many lines."""
+    LOG.write_text("x\n" * length)
+    loop = resume(f"{length}", make(), restart=True)
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    sys.setprofile(count)
+    for _ in loop:
+        pass
+    sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.usefixtures("no_samples")
+@pytest.mark.parametrize("kind", ["text", "bytes", "rows"])
+def test_an_item_costs_three_calls(kind: str) -> None:
+    """The generator goes on, the position is written, and the clock is read."""
+    make, _ = KINDS[kind]
+    _calls(make, 100)
+    assert _calls(make, 1_100) - _calls(make, 100) < 3.5 * 1_000  # a save may come in between
