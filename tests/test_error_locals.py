@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +18,7 @@ import pytest
 
 import autostate
 from autostate import FlushError, PersistedDict, Secret, SharedDict, hub
+from autostate.delivery import HttpEndpoint, OutboxItem, SqlTable
 from autostate.errors import forget_locals
 from tests.faulty import FaultyStore, Step
 
@@ -115,6 +120,70 @@ def test_changes_that_cannot_be_published_show_nothing(
     other.rollback()
     other.close()
     home().finish(10.0)
+    assert not shows(raised.value)
+
+
+def test_a_delivery_that_fails_shows_nothing(isolated: Path) -> None:
+    """Neither the headers of an endpoint nor, to receivers, what is under way."""
+    found: list[list[str]] = []
+
+    def note(_sender: Any, *, error: Exception, **_rest: Any) -> None:
+        found.append(shows(error))
+
+    hub.delivery_failed.connect(note)
+    try:
+        with autostate.open("memory:"):
+            endpoint = HttpEndpoint(f"http://127.0.0.1:1/?{WORD}", {"Authorization": WORD})
+            box = autostate.outbox("box", endpoint)
+            box.put({"token": WORD})
+            with contextlib.suppress(FlushError):
+                box.drain(0.2)
+            assert box.error is not None
+            found.append(shows(box.error))
+            autostate.delete("box")
+    finally:
+        hub.delivery_failed.disconnect(note)
+    assert len(found) > 1
+    assert not any(found)
+
+
+def _hang_up(server: socket.socket) -> None:
+    """Reset a connection in the midst of a request."""
+    connection, _ = server.accept()
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def test_a_server_that_hangs_up_shows_nothing() -> None:
+    """The module of the standard library that sends has the headers, too."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        endpoint = HttpEndpoint(url, {"Authorization": WORD}, body=lambda _: "x" * 10**7)
+        hanging_up = threading.Thread(target=_hang_up, args=(server,))
+        hanging_up.start()
+        with pytest.raises(ConnectionError) as raised:
+            endpoint.deliver([OutboxItem("id-0", 0, 1)], None)
+        hanging_up.join()
+    endpoint.close()
+    forget_locals(raised.value, own=True)
+    assert not shows(raised.value)
+
+
+def test_a_driver_that_is_not_reached_shows_nothing(isolated: Path) -> None:
+    """Neither a password nor the rows."""
+    table = SqlTable(f"postgresql://me:{WORD}@127.0.0.1:1/db", "t")
+    with pytest.raises(ConnectionError) as raised:
+        table.deliver([OutboxItem("id-0", 0, {"a": WORD})], None)
+    forget_locals(raised.value, own=True)  # as the outbox does for each error
+    assert not shows(raised.value)
+
+
+def test_a_store_that_is_not_reached_shows_nothing(isolated: Path) -> None:
+    """Its URL may have a password."""
+    url = f"postgresql://me:{WORD}@127.0.0.1:1/db?state=s"
+    with autostate.open(url, flush_timeout=0.1), pytest.raises(autostate.StoreError) as raised:
+        PersistedDict("d")
     assert not shows(raised.value)
 
 

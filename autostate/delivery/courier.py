@@ -40,7 +40,13 @@ from autostate.delivery.destination import (
     RetryLaterError,
 )
 from autostate.delivery.reason import reason
-from autostate.errors import DeliveryRefusedError, FencedError, ReadOnlyError, StateInUseError
+from autostate.errors import (
+    DeliveryRefusedError,
+    FencedError,
+    ReadOnlyError,
+    StateInUseError,
+    forget_locals,
+)
 from autostate.process.interrupts import Worker
 
 if TYPE_CHECKING:
@@ -346,9 +352,12 @@ class Courier(Generic[T]):
         except (FencedError, StateInUseError, ReadOnlyError):
             return None  # another process delivers
         except DeliveryRefusedError as error:
+            batch = []  # of this frame, the traceback of the error shows the items
             self._refuse(error)
         except BaseException as error:  # SystemExit, too, ends nothing but the attempt
-            self._failed(error, [item.position for item in batch])
+            positions = [item.position for item in batch]
+            batch = []
+            self._failed(error, positions)
         return 0.0
 
     def _is_owner(self) -> bool:
@@ -429,6 +438,7 @@ class Courier(Generic[T]):
             error = cause
         else:
             self._doubt(positions, error)
+        forget_locals(error, own=True)
         self.error = error
         self._failures = number = self._failures + 1
         now = self._clock()
@@ -477,6 +487,7 @@ class Courier(Generic[T]):
             self.tell()
 
     def _refuse(self, error: DeliveryRefusedError) -> None:
+        forget_locals(error, own=True)
         self.error, self.refused = error, True
         logs.heard().critical(
             "the outbox %r has stopped, its destination refuses: %s; %d items are kept, and the "

@@ -35,7 +35,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from autostate.delivery.destination import Destination, OutboxItem, RetryLaterError, UnreachedError
-from autostate.errors import DeliveryRefusedError, StoreError
+from autostate.errors import DeliveryRefusedError, StoreError, forget_locals
 from autostate.stores.apify_http import Answer, HttpConnection, Request, Terms
 
 Body = Callable[[Any], bytes | str]
@@ -142,6 +142,7 @@ class HttpEndpoint(Destination[Any]):
         try:
             answer = self._opened().request(Request("POST", self._target, deadline, body, headers))
         except StoreError as error:
+            forget_locals(error)  # the headers hold a token
             raise UnreachedError(str(error)) from error
         self._check(answer)
 

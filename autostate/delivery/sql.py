@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from autostate.delivery.destination import Destination, OutboxItem
-from autostate.errors import DeliveryRefusedError
+from autostate.errors import DeliveryRefusedError, forget_locals
 
 Connect = Callable[[], Any]
 Row = Mapping[str, Any] | Sequence[Any]
@@ -119,6 +119,7 @@ class SqlTable(Destination[Any]):
             self._give_up(lost=translated is not error)
             if translated is error:
                 raise
+            forget_locals(error)  # of the driver, which has rows
             raise translated from error
 
     def close(self) -> None:

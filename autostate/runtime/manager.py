@@ -13,7 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from autostate import hub, logs
-from autostate.errors import FencedError, FlushError, UnsupportedTypeError, forget_locals
+from autostate.errors import (
+    FencedError,
+    FlushError,
+    StoreError,
+    UnsupportedTypeError,
+    forget_locals,
+)
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
@@ -106,7 +112,7 @@ class StateManager(StoreUse):
                 made, new = incarnation.create(name, kind, make)
                 resumed = incarnation.resumed(name)
         except Exception as error:
-            forget_locals(error, own=True)
+            forget_locals(error, own=not isinstance(error, StoreError))
             raise
         if not own:
             incarnation.when_claimed = self._resume_later
