@@ -84,6 +84,34 @@ def test_a_save_that_fails_shows_nothing(
     assert not any(shows(error) for error in errors if error)
 
 
+def test_a_takeover_shows_nothing(isolated: Path) -> None:
+    """To receivers, and to whoever writes or waits from then on."""
+    errors: list[type[Exception]] = []
+    found: list[list[str]] = []
+
+    def refuse(step: Step) -> None:
+        if step.writes and errors:
+            raise errors.pop()
+        step.apply()
+
+    def note(_sender: Any, *, error: Exception, **_rest: Any) -> None:
+        found.append(shows(error))
+
+    hub.fenced.connect(note)
+    try:
+        with pytest.raises(autostate.AutostateError), autostate.open(FaultyStore({}, refuse)):
+            state = PersistedDict("d", a=1)
+            autostate.flush()
+            errors.append(autostate.FencedError)
+            state["token"] = Secret(WORD)
+            with pytest.raises(autostate.FencedError) as raised:
+                autostate.flush()
+            assert not shows(raised.value)
+    finally:
+        hub.fenced.disconnect(note)
+    assert found == [[]]
+
+
 FIRST = f"""
 import dataclasses, autostate
 @dataclasses.dataclass

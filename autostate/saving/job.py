@@ -450,6 +450,7 @@ class FlushJob:
     def _fence(self, error: FencedError) -> None:
         """Stop writing for good."""
         if self.fenced is None:
+            forget_locals(error)
             self.fenced = error
             self.policy.hold_lease(self.clock(), None)
             logs.heard().critical("%s", error, extra=logs.attributes("fenced"))
