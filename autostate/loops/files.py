@@ -186,26 +186,24 @@ def _size_of(file: Any) -> _Size:
     return _Size(None if plain else descriptor, size or None)
 
 
-_FILES: Final = (
-    io.IOBase,
-    io.TextIOWrapper,
-    io.StringIO,
-    io.BufferedReader,
-    io.BufferedRandom,
-    io.BytesIO,
-    io.FileIO,
-)
-_ITERATES_LINES: Final = {file.__next__ for file in _FILES}
-
-
 def _is_file(iterable: Any) -> bool:
-    if not isinstance(iterable, io.IOBase) or type(iterable).__next__ not in _ITERATES_LINES:
+    if not isinstance(iterable, io.IOBase) or _has_own_items(type(iterable)):
         return False
     try:
         iterable.tell()
     except (OSError, ValueError):  # a pipe; or a text file from which next() has read a line
         return False
     return bool(iterable.seekable())
+
+
+def _has_own_items(cls: type) -> bool:
+    """Tell whether a class of files says itself what is iterated: that may be something else."""
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] in sys.stdlib_module_names:
+            return False
+        if not {"__iter__", "__next__"}.isdisjoint(vars(base)):
+            return True
+    return False
 
 
 def _unwrapped(iterable: Any) -> Any:

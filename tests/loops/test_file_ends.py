@@ -147,6 +147,28 @@ def test_a_temporary_file_is_a_file(make: Any, mode: str) -> None:
         assert list(loop) == [line] * 41
 
 
+class Shouting(io.StringIO):
+    """A file whose items are not its lines."""
+
+    def __iter__(self) -> Any:
+        return (line.upper() for line in self.getvalue().splitlines())
+
+
+class Numbers(io.StringIO):
+    """The same, said in another way."""
+
+    def __next__(self) -> Any:
+        return int(super().__next__())
+
+
+def test_a_class_of_files_may_have_items_of_its_own() -> None:
+    """They are gone over, as a plain loop does."""
+    assert leave(lambda: Shouting("a\nb\nc"), 2) == ["A", "B"]
+    assert leave(lambda: Shouting("a\nb\nc"), 9) == ["B", "C"]
+    found: list[Any] = list(resume("numbers", Numbers("1\n2")))
+    assert found == [1, 2]
+
+
 def test_a_range_may_be_longer_than_any_sequence() -> None:
     """So its length is not known; nor is one that cannot be told."""
 
