@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec, progress_bar
 from autostate.containers.position import BEGIN, Position, position
-from autostate.errors import AutostateError
+from autostate.errors import AutostateError, ResumeError
 from autostate.loops.source import Check, Checker, Prints, Source, fingerprint
 from autostate.runtime.api import current_manager
 from autostate.runtime.manager import StateManager
@@ -78,6 +78,7 @@ class LoopRun(ActiveLoop):
         self._sampling = False
         self._sample: tuple[Any, str | None, int | None] | None = None
         self._place: int | None = None
+        self._behind: int | None = None
         self._inner: tuple[str, ...] = ()
         self._within: tuple[tuple[str, int], ...] = ()
         self._due = 0.0
@@ -221,6 +222,8 @@ class LoopRun(ActiveLoop):
             item = item[0]
         began, cpu = _clock(), time.thread_time()
         self._sample = item, fingerprint(item, self._options.key), self._place
+        if (tell := self._source.tell) is not None:
+            self._behind = tell()
         took = time.thread_time() - cpu
         if self._eager:
             self._eager -= 1
@@ -229,7 +232,17 @@ class LoopRun(ActiveLoop):
             self._due = began + max(CHECK_EVERY, CHECK_SHARE * took)
 
     def _keep(self, item: Any, before: str | None, place: int | None) -> None:
-        """Put the fingerprint of an item that is done now into the position."""
+        """Put the fingerprint of an item that is done now into the position.
+
+        Raises:
+            ResumeError: The body has read from the file, or has moved in it.
+        """
+        if self._has_moved():
+            raise ResumeError(
+                f"the loop {self.name!r} goes over a file from which its body reads, too, or in "
+                "which it moves: the next process would not find its place. Let a generator read "
+                "from the file, and give that to the loop"
+            )
         key = self._options.key
         if key is not None or type(item) not in codec.ATOMS:  # its body may have changed it
             after = fingerprint(item, key)
@@ -240,6 +253,13 @@ class LoopRun(ActiveLoop):
         if not self._done:
             self._first = prints
         self._sample = None
+
+    def _has_moved(self) -> bool:
+        """Tell whether the body has moved in the file."""
+        try:
+            return self._source.tell is not None and self._source.tell() != self._behind
+        except OSError:  # it has called next(file), after which the file does not tell
+            return True
 
     def _look_back(self, item: Any) -> None:
         """Remember the last item of a file: a line without an end may become another one."""

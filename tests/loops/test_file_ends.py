@@ -15,6 +15,8 @@ import pytest
 
 import autostate.loops.run
 from autostate import ResumeError, resume
+from autostate.containers.position import position
+from autostate.runtime.api import current_manager
 from tests.loops.loops import leave, opened, process, take
 
 LOG = Path("a.log")
@@ -145,6 +147,24 @@ def test_a_temporary_file_is_a_file(make: Any, mode: str) -> None:
         loop = resume("loop", file)
         assert take(loop, 10) == [line] * 10
         assert list(loop) == [line] * 41
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_body_that_reads_from_the_file_is_refused(kind: str) -> None:
+    """The next process would take what it has read for items, or leave items out."""
+    make, options = KINDS[kind]
+    LOG.write_text(DONE)
+
+    def run() -> None:
+        for number, _ in enumerate(resume("loop", make(), **options)):
+            assert number < 2
+            if number:
+                next(opened[-1])
+
+    with pytest.raises(ResumeError, match="Let a generator read"):
+        process(run)
+    done = process(lambda: position(current_manager(), "loop")["position"][0])
+    assert done == (7 if options.get("batch") else 1)
 
 
 class Shouting(io.StringIO):
