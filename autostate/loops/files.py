@@ -24,6 +24,10 @@ _OFFSET: Final = 2**64 - 1
 """The part of what `tell` of a text file returns that is a number of bytes."""
 
 
+_ENDS: Final[dict[type, tuple[Any, ...]]] = {str: ("\n", "\r"), bytes: (b"\n",)}
+"""How lines end, by their type."""
+
+
 class Lines(Source):
     """A file.
 
@@ -92,9 +96,10 @@ class Lines(Source):
 
     def last(self, item: Any, number: int, near: Check) -> Last | None:
         """Give the last line if it has no end: it may get one, or become another line."""
-        end: Any = b"\n" if isinstance(item, bytes) else "\n"
-        if item[-1:] in (end, "\r"):
+        ends = _ENDS.get(type(item), ())
+        if not ends or item.endswith(ends):
             return None
+        end = ends[0]
         if near.number == number:
             return None if near.place is None else Last((item, item + end), near.place)
         found = self._read_last(number, near)

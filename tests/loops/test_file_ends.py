@@ -167,6 +167,19 @@ def test_a_body_that_reads_from_the_file_is_refused(kind: str) -> None:
     assert done == (7 if options.get("batch") else 1)
 
 
+class Arrays(io.BytesIO):
+    """A file whose lines are of another type."""
+
+    def readline(self, size: int | None = -1, /) -> Any:
+        """Read a line."""
+        return bytearray(super().readline(-1 if size is None else size))
+
+
+def test_lines_may_be_of_another_type() -> None:
+    """Of these it is not known how they end."""
+    assert list(resume("loop", Arrays(b"a\nb\nc"))) == [b"a\n", b"b\n", b"c"]
+
+
 class Shouting(io.StringIO):
     """A file whose items are not its lines."""
 
