@@ -13,7 +13,7 @@ from autostate.errors import AutostateError
 from autostate.journal.head import PREFIX
 from autostate.runtime.opening import open_state
 from autostate.runtime.place import SHARED
-from autostate.settings import SHARED_VARIABLE, Settings, _inside_actor
+from autostate.settings import SHARED_VARIABLE, Settings, _inside_actor, scheme
 from autostate.shared.stored import is_in
 from autostate.stores.urls import normalized
 
@@ -67,7 +67,34 @@ def actors_storage() -> Path | None:
 
 
 def choose(url: str | None = None, program: str | None = None) -> Choice:
-    """Choose a store.
+    """Choose a store that a command can use; see `look_up`.
+
+    Raises:
+        CommandError: As of `look_up`; or the store is the memory of a process.
+        UsageError: As of `look_up`.
+        ValueError: As of `look_up`.
+    """
+    found = look_up(url, program)
+    if not os.environ.get(SHARED_VARIABLE, "").strip():  # else commands see what is shared
+        refuse_memory(found.url)
+    return found
+
+
+def refuse_memory(url: str) -> None:
+    """Refuse a store of which a command has another one than the program.
+
+    Raises:
+        CommandError: It is the memory of a process.
+    """
+    if scheme(url) == "memory":
+        raise CommandError(
+            f"{url} is the memory of a process, which no other one sees, and which ends with it: "
+            "name another store"
+        )
+
+
+def look_up(url: str | None = None, program: str | None = None) -> Choice:
+    """Choose a store as the program does.
 
     Args:
         url: The URL or path, if the user gives one.
@@ -80,6 +107,8 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
     """
     if url is not None and program is not None:
         raise UsageError("--url and --program name two stores: give one of them")
+    if program is not None:
+        _check_program(program)
     if url is not None:
         return Choice(normalized(Path(url) if is_path(url) else url), "--url names it")
     named = os.environ.get(VARIABLE, "").strip()
@@ -118,6 +147,18 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
 def is_path(source: str) -> bool:
     """Tell whether the user has given the path of a file where the URL of a store may stand."""
     return ":" not in source.partition("/")[0]
+
+
+def _check_program(program: str) -> None:
+    """Refuse what cannot be the name of a program's file, but that of another folder."""
+    name = program.removesuffix(".py")
+    if name.strip(".") != "" and "/" not in name and name.isprintable():
+        return
+    parts = [each for each in name.split("/") if each.strip(".")]
+    raise UsageError(
+        f"{program!r} is no name of a program, which has points in the place of slashes: say "
+        f"--program {'.'.join(parts) or 'crawl'}"
+    )
 
 
 def _of_program(program: str, named: str) -> Choice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autostate.cli import console, shared
-from autostate.cli.choosing import VARIABLE, choose, is_path
+from autostate.cli.choosing import VARIABLE, choose, is_path, refuse_memory
 from autostate.cli.reading import warn_of_spills
 from autostate.runtime.backup import backup as back_up
 from autostate.runtime.copying import copy as copy_state
@@ -27,6 +27,8 @@ def backup(*, file: str, url: str | None, program: str | None, as_json: bool) ->
 def copy(*, source: str, target: str, as_json: bool) -> None:
     """Copy the state into another store, also while its program runs; compare the copy."""
     from_, to = (normalized(Path(each) if is_path(each) else each) for each in (source, target))
+    refuse_memory(from_)
+    refuse_memory(to)
     warn_of_spills(from_)
     _tell(copy_state(from_, to), from_, as_json=as_json)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from autostate.cli import checks, console
-from autostate.cli.choosing import Choice, choose
+from autostate.cli.choosing import Choice, look_up
 from autostate.cli.errors import CommandError
 from autostate.cli.findings import Finding
 
@@ -45,7 +45,7 @@ def _found(url: str | None, program: str | None) -> Iterator[Finding]:
     yield from checks.check_environment()
     chosen: Choice | None = None
     try:
-        chosen = choose(url, program)
+        chosen = look_up(url, program)
     except (CommandError, ValueError) as error:
         yield Finding("problem", "store", str(error))
     if url is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import Any, Final
 
 from autostate.cli import console, document, exchange, shared
-from autostate.cli.choosing import FOLDER, choose
+from autostate.cli.choosing import FOLDER, look_up, refuse_memory
 from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.exporting import STDOUT
 from autostate.cli.forms import form_of
@@ -61,17 +62,20 @@ def import_(
 
 def _target(url: str | None, program: str | None) -> str:
     """Give the URL of the store, which may be a new one if the user has named it."""
-    with contextlib.suppress(CommandError):
-        return choose(url, program).url
-    if program is not None and url is None:
+    try:
+        found = look_up(url, program).url
+    except CommandError as error:
+        if program is None or isinstance(error, UsageError):
+            raise
         return f"sqlite:///{FOLDER}/{program.removesuffix('.py')}.db"
-    return choose(url, program).url
+    refuse_memory(found)
+    return found
 
 
 def _parsed(
     file: str, name: str | None, form: str, table: str, *, trusted: bool
 ) -> document.Parsed:
-    stem = name or Path(file.rpartition(":")[2]).stem
+    stem = Path(file.rpartition(":")[2]).stem if name is None else name
     if form != "json":
         if file == STDOUT:
             raise UsageError(f"the format {form} is read from a file: name one")

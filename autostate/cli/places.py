@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from autostate.cli import console, shared, tables
-from autostate.cli.choosing import Choice, actors_storage, choose, shared_here, stores_here
+from autostate.cli.choosing import Choice, actors_storage, look_up, shared_here, stores_here
 from autostate.cli.errors import CommandError
 from autostate.errors import AutostateError
 from autostate.runtime.stored_state import read_state
@@ -19,7 +19,7 @@ def where(*, url: str | None, program: str | None, as_json: bool) -> None:
     chosen: Choice | None = None
     problem: str | None = None
     try:
-        chosen = choose(url, program)
+        chosen = look_up(url, program)
     except CommandError as error:
         problem = str(error)
     also = [] if chosen is None else shared.urls(chosen.url)[1:]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from autostate.cli import document, shared
-from autostate.cli.choosing import choose, is_path
+from autostate.cli.choosing import choose, is_path, refuse_memory
 from autostate.cli.errors import CommandError
 from autostate.cli.past import point
 from autostate.cli.values import Values
@@ -109,4 +109,6 @@ def named(text: str, url: str | None, program: str | None) -> Point | Exported:
     at = None if found is None else point(found["at"])
     if source in {"", HERE}:
         return Point(choose(url, program).url, at)
-    return Point(normalized(Path(source) if is_path(source) else source), at)
+    named_url = normalized(Path(source) if is_path(source) else source)
+    refuse_memory(named_url)
+    return Point(named_url, at)

@@ -6,6 +6,7 @@ import collections
 import contextlib
 import json
 import pickle
+import re
 import shelve
 import shutil
 import signal
@@ -206,6 +207,39 @@ def test_two_stores_are_none(isolated: Path) -> None:
     with pytest.raises(CommandError, match="name two stores"):
         import_("a.json", "--program", "p")
     with pytest.raises(CommandError, match="holds no store"):
+        COMMANDS["import"].run(["a.json"])
+    for program, meant in {"../p": "p", "shops/crawl.py": "shops.crawl", "": "crawl"}.items():
+        with pytest.raises(UsageError, match=rf"is no name .* --program {re.escape(meant)}$"):
+            COMMANDS["import"].run(["a.json", "--program", program])
+    with pytest.raises(CommandError, match="a name: a text that is not blank"):
+        import_("a.json", "")
+    assert [*map(str, Path().rglob("*"))] == ["a.json"]
+
+
+def test_nothing_is_put_into_the_memory_of_a_command(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be gone with the command. `where` and `doctor` tell of such a store."""
+    Path("a.json").write_text("[1]")
+    with autostate.open("sqlite:///a.db"):
+        autostate.PersistedDict("d")
+    monkeypatch.setenv("AUTOSTATE_URL", "memory:")
+    for words in (
+        ["import", "a.json"],
+        ["import", "a.json", "--url", "memory:x"],
+        ["copy", "a.db", "memory:x"],
+        ["diff", "a.db"],
+        ["diff", "memory:x", "a.db"],
+        ["ls"],
+    ):
+        with pytest.raises(CommandError, match="is the memory of a process"):
+            COMMANDS[words[0]].run(words[1:])
+    COMMANDS["where"].run([])
+    COMMANDS["doctor"].run([])
+    monkeypatch.setenv("AUTOSTATE_SHARED_URL", "sqlite:///shared.db")
+    run("import autostate; autostate.SharedCounter('hits')['a'] += 1; autostate.flush()")
+    assert told("ls").startswith("hits\tshared counter\t1\t")
+    with pytest.raises(CommandError, match="is the memory of a process"):
         COMMANDS["import"].run(["a.json"])
 
 
