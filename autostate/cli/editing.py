@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from autostate.cli import forms, paths
@@ -93,7 +93,8 @@ class Edit:
             key = self._index(content, step, path)
             old = content[key]
         else:
-            key = self._key([*content], step, path, of_object=node.kind == "object")
+            stored = map(forms.key_json, content)
+            key = self._key([*content], stored, step, path, of_object=node.kind == "object")
             missing = 0 if node.kind == "counter" else Absent(content.values())
             old = content.get(key, missing)
         inside = paths.extended(path, key, of_object=node.kind == "object")
@@ -172,7 +173,8 @@ class Edit:
     ) -> Any:
         pairs = forms.pairs_of(json)
         keys = [self._values.key(key) for key, _ in pairs]
-        found = self._key(keys, step, path, of_object=of_object)
+        stored = [key for key, _ in pairs]
+        found = self._key(keys, stored, step, path, of_object=of_object)
         at = keys.index(found) if found in keys else len(keys)
         if at < len(pairs):
             key, old = pairs[at]
@@ -191,8 +193,18 @@ class Edit:
         self.new = self._values.value(new)
         return new
 
-    def _key(self, keys: list[Any], step: Any, path: str, *, of_object: bool) -> Any:
-        """Find the key that a step of a path means, or give that of a new entry."""
+    def _key(
+        self, keys: list[Any], stored: Iterable[Any], step: Any, path: str, *, of_object: bool
+    ) -> Any:
+        """Find the key that a step of a path means, or give that of a new entry.
+
+        Args:
+            keys: The keys, of classes of the program as they are shown.
+            stored: The JSON of the keys.
+            step: The step.
+            path: The path before it.
+            of_object: Whether the keys are the fields of an object.
+        """
         shown = {self._values.shown_key(key): key for key in keys}
         known = paths.Keys(shown).find(step)
         if known is not paths.MISSING:
@@ -201,7 +213,7 @@ class Edit:
             there = ", ".join(map(str, keys))
             raise CommandError(f"{path} has no stored field {step!r}. It has: {there}")
         fitting = Fitting(self._nodes, hides=False)
-        return self._values.key(fitting.new_key(step, map(forms.key_json, keys), path))
+        return self._values.key(fitting.new_key(step, stored, path))
 
     def _index(self, items: list[Any], step: Any, path: str) -> Any:
         index = paths.number(step)

@@ -156,7 +156,7 @@ REFUSED: Final = {
 }
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(unsafe_hash=True)
 class Pair:
     """An object in a state."""
 
@@ -356,6 +356,7 @@ def test_keys_and_members_that_json_lacks(isolated: Path) -> None:
         d.update(raw={b"x": 1}, groups={frozenset({1}): 1}, named={"a": 1, 7: 2}, empty={})
         d.update(same={pathlib.PurePosixPath("a"): 1, pathlib.PureWindowsPath("a"): 2})
         d.update(spans={dt.timedelta(1): 1}, hidden={autostate.Secret("old"): 1})
+        d["objects"] = {Pair(1, 2): 1}
         sets: dict[str, set[Any]] = {"s": {(1, 2)}, "t": {frozenset({1})}, "u": {day}, "v": {1}}
         for name, members in sets.items():
             autostate.PersistedSet[Any](name, members)
@@ -392,6 +393,9 @@ def test_keys_and_members_that_json_lacks(isolated: Path) -> None:
         set_("d", "same.a", "5")
     with pytest.raises(CommandError, match=r"such as \[2026-01-01\]"):
         set_("d", "days.soon", "5")
+    refused = call("set", "d", "objects.soon", "5", "-u", "crawl.db").stderr
+    assert refused.endswith("such as [Pair(a=1, b=2)]\n")
+    assert refused.count("\n") == 1
     with autostate.open(URL):
         d = autostate.PersistedDict("d")
         assert d["ints"] == {200: 5, 404: 6, 500: 7}
