@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from autostate import __version__
 from autostate.cli.console import warn, write
 from autostate.cli.errors import CommandError, UsageError
+from autostate.cli.escapes import ENCODABLE
 from autostate.cli.parser import COMMANDS, COMPLETE, usage
 from autostate.codec.registry import ignore_classes
 from autostate.depth import MOST_LEVELS
@@ -30,10 +31,8 @@ def run() -> None:
     logger.addFilter(_is_news)
     name_commands()
     sys.setrecursionlimit(MOST_LEVELS * 5)  # what can be read can be shown
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
+        _prepare_streams()
         _run(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
@@ -52,6 +51,26 @@ def run() -> None:
         _fail(str(error))
     except RecursionError:
         _fail("a value is nested too deeply for this command: look at a part of it")
+
+
+def _prepare_streams() -> None:
+    """Let everything be printed, and nothing be read or told where a stream is closed.
+
+    Raises:
+        CommandError: There is nothing to print on.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115 - for good
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for good
+    if sys.stdout is None:
+        raise CommandError(
+            "standard output is closed, and nothing was done: if nobody is to see what the command "
+            f"prints, say > {os.devnull}"
+        )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ENCODABLE)
 
 
 def _run(words: list[str]) -> None:

@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
-from typing import Any
+from typing import Any, Final
 
-from autostate.cli import plain
+from autostate.cli import escapes, plain
 from autostate.cli.errors import CommandError, UsageError
 
+GREEN: Final = "32"
+RED: Final = "31"
+YELLOW: Final = "33"
 
-def write(text: str) -> None:
-    """Print a line, or several."""
+
+def write(text: str, *, colour: str = "") -> None:
+    """Print a line, or several; what could steer a terminal is escaped."""
+    write_exactly(coloured(escapes.lines(text), colour))
+
+
+def write_exactly(text: str) -> None:
+    """Print a line, or several, as it is."""
     sys.stdout.write(f"{text}\n")
 
 
 def write_json(value: Any) -> None:
     """Print a value as JSON."""
-    write(plain.as_json(value))
+    write_exactly(plain.as_json(value))
+
+
+def coloured(text: str, colour: str) -> str:
+    """Give a text its colour, where there are any."""
+    if not colour or not sys.stdout.isatty():
+        return text
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 def warn(text: str) -> None:
     """Print a line on standard error."""
-    sys.stderr.write(f"autostate: {text}\n")
+    sys.stderr.write(f"autostate: {escapes.printable(text)}\n")
 
 
 def read(what: str) -> str:
@@ -77,7 +96,7 @@ def ask(question: str, *, yes: bool) -> None:
         return
     if not _is_terminal():
         raise UsageError("nothing was changed: there is no terminal to ask on, so say --yes")
-    sys.stderr.write(f"{question} [y/N]: ")
+    sys.stderr.write(f"{escapes.printable(question)} [y/N]: ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CommandError("nothing was changed")

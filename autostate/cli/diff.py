@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from autostate.cli import console, plain, points
 from autostate.cli.differences import Difference, differences
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
-_COLOURS: Final = {"added": "\x1b[32m", "removed": "\x1b[31m", "changed": "\x1b[33m"}
+_COLOURS: Final = {"added": console.GREEN, "removed": console.RED, "changed": console.YELLOW}
 _SHOWN: Final = 200
 """The most differences that are shown on a terminal."""
 
@@ -60,16 +59,14 @@ def compared(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Difference]:
 
 def _texts(each: Difference) -> tuple[str, str]:
     """Give the values before and after; nothing for none."""
-    old = "" if each.kind == "added" else plain.printable(plain.in_a_line(each.old))
-    return old, "" if each.kind == "removed" else plain.printable(plain.in_a_line(each.new))
+    old = "" if each.kind == "added" else plain.in_a_line(each.old)
+    return old, "" if each.kind == "removed" else plain.in_a_line(each.new)
 
 
 def _show(found: list[Difference], most: int | None) -> None:
     width = shutil.get_terminal_size().columns
-    plainly = "NO_COLOR" in os.environ
     for each in itertools.islice(found, most):
-        line = line_of(each, width)
-        console.write(line if plainly else f"{_COLOURS[each.kind]}{line}\x1b[0m")
+        console.write(line_of(each, width), colour=_COLOURS[each.kind])
     left = len(found) - len(found[:most])
     if left:
         console.write(f"… and {left:,} more: --all shows them")

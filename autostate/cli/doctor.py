@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from autostate.cli import checks, console
+from autostate.cli import checks, console, escapes
 from autostate.cli.choosing import Choice, look_up
 from autostate.cli.errors import CommandError
 from autostate.cli.findings import Finding
@@ -62,15 +61,16 @@ def _found(url: str | None, program: str | None) -> Iterator[Finding]:
 
 def _show(found: Finding) -> None:
     if not sys.stdout.isatty():
-        console.write("\t".join(found))
+        console.write("\t".join(map(escapes.printable, found)))
         return
-    sign = f"{_SIGNS[found.level]:<8}"
-    if "NO_COLOR" not in os.environ:
-        sign = f"\x1b[{_COLOURS[found.level]}m{sign}\x1b[0m"
+    sign = console.coloured(f"{_SIGNS[found.level]:<8}", _COLOURS[found.level])
     width = max(40, shutil.get_terminal_size().columns)
     first, *rest = textwrap.wrap(
-        found.text, width - len(_INDENT), break_long_words=False, break_on_hyphens=False
+        escapes.printable(found.text),
+        width - len(_INDENT),
+        break_long_words=False,
+        break_on_hyphens=False,
     )
-    console.write(f"{sign} {found.about:<13} {first}")
+    console.write_exactly(f"{sign} {found.about:<13} {first}")
     for line in rest:
         console.write(f"{_INDENT}{line}")

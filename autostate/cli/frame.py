@@ -9,7 +9,7 @@ from typing import Final
 
 from autostate.cli import tables
 from autostate.cli.diff import line_of
-from autostate.cli.plain import printable
+from autostate.cli.escapes import printable
 from autostate.cli.watching import Change, Row, Watched
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"

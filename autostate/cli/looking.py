@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import Any
 
-from autostate.cli import console, plain, shared, tables
+from autostate.cli import console, escapes, plain, shared, tables
 from autostate.cli.choosing import choose
 from autostate.cli.reading import read, value_at
 from autostate.journal.verifying import Verified, verify as verify_records
@@ -65,7 +66,11 @@ def get(
     """Print one value for a script."""
     value = value_at(name, path, url, program, at)
     text = plain.as_text(value, reveal=reveal)
-    console.write(plain.in_a_line(value, reveal=reveal) if as_json else text)
+    if as_json:
+        text = plain.in_a_line(value, reveal=reveal)
+    elif sys.stdout.isatty():  # a script gets it as it is
+        text = escapes.lines(text)
+    console.write_exactly(text)
 
 
 def verify(*, url: str | None, program: str | None, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from autostate.cli import plain
 from autostate.cli.errors import CommandError
+from autostate.cli.escapes import printable
 from autostate.cli.values import Fields
 
 _STEP: Final = re.compile(
@@ -132,9 +133,9 @@ def _entry(entries: dict[Any, Any], step: Any) -> Any:
 def extended(path: str, key: Any, *, of_object: bool = False) -> str:
     """Give the path to what is under a key, as messages write it."""
     if of_object:
-        return f"{path}.{key}"
+        return f"{path}.{printable(str(key))}"
     shown = plain.in_a_line(key) if isinstance(key, str) else repr(key)
-    return f"{path}[{plain.printable(shown)}]"
+    return f"{path}[{printable(shown)}]"
 
 
 def number(step: Any) -> int | None:

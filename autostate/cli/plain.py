@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
+from autostate.cli import escapes
 from autostate.cli.errors import CommandError
 from autostate.cli.values import Fields
 from autostate.codec.secret import Secret
@@ -39,16 +40,7 @@ def as_text(value: Any, *, reveal: bool = False) -> str:
 
 def in_a_line(value: Any, *, reveal: bool = False) -> str:
     """Give a value as JSON in one line."""
-    return json.dumps(plain(value, reveal=reveal), ensure_ascii=False)
-
-
-def printable(text: str) -> str:
-    """Escape what would move the cursor of a terminal, or break a line."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
+    return escapes.in_json(json.dumps(plain(value, reveal=reveal), ensure_ascii=False))
 
 
 def short(value: Any, most: int = 100) -> str:
@@ -59,7 +51,7 @@ def short(value: Any, most: int = 100) -> str:
 
 def as_json(value: Any) -> str:
     """Give a value as JSON, for a person too."""
-    return json.dumps(plain(value), ensure_ascii=False, indent=2)
+    return escapes.in_json(json.dumps(plain(value), ensure_ascii=False, indent=2))
 
 
 def plain(value: Any, inside: frozenset[int] = frozenset(), *, reveal: bool = False) -> Any:

@@ -70,8 +70,8 @@ def set(  # noqa: A001 - the name of the command
         values = {"was": edit.was, "is": edit.new, "added": edit.is_new}
         console.write_json({**told, **values, "shared": among is not None})
         return
-    was = " (new)" if edit.is_new else f" (was {plain.printable(plain.short(edit.was))})"
-    console.write(f"{edit.path} is {plain.printable(plain.short(edit.new))}{was}")
+    was = " (new)" if edit.is_new else f" (was {plain.short(edit.was)})"
+    console.write(f"{edit.path} is {plain.short(edit.new)}{was}")
 
 
 def _set_own(url: str, name: str, steps: Sequence[Any], make: Maker) -> Edit:

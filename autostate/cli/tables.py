@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from autostate.cli import console
+from autostate.cli.escapes import printable
 from autostate.cli.values import Opaque
 from autostate.journal.verifying import size_of
 from autostate.runtime.stored_state import StoredState
@@ -85,12 +87,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows; numbers are aligned on the right."""
     if not sys.stdout.isatty():
         for row in rows:
-            sys.stdout.write("\t".join(map(str, row)) + "\n")
+            sys.stdout.write("\t".join(printable(str(each)) for each in row) + "\n")
         return
     numbers = [
         bool(rows) and all(isinstance(row[at], int) for row in rows) for at in range(len(head))
     ]
-    texts = [[f"{each:,}" if isinstance(each, int) else str(each) for each in row] for row in rows]
+    texts = [
+        [f"{each:,}" if isinstance(each, int) else printable(str(each)) for each in row]
+        for row in rows
+    ]
     if not _has_rich():
         _plain_table(head, texts, numbers)
         return
@@ -126,7 +131,7 @@ def _plain_table(head: Sequence[str], rows: list[list[str]], numbers: list[bool]
 def say(text: str) -> None:
     """Print for a person; print nothing into a pipe, which gets only rows."""
     if sys.stdout.isatty():
-        sys.stdout.write(f"{text}\n")
+        console.write(text)
 
 
 def pretty(value: Any, *, whole: bool) -> None:
@@ -145,8 +150,8 @@ def pretty(value: Any, *, whole: bool) -> None:
     from rich.console import Console
     from rich.pretty import Pretty
 
-    console = Console() if terminal else Console(width=100, no_color=True)
-    console.print(Pretty(value, max_length=limit, max_depth=SHOWN), soft_wrap=True)
+    output = Console() if terminal else Console(width=100, no_color=True)
+    output.print(Pretty(value, max_length=limit, max_depth=SHOWN), soft_wrap=True)
 
 
 def _plain_value(value: Any, limit: int | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from autostate.cli.errors import CommandError
+from autostate.cli.escapes import printable
 from autostate.codec.decoding import decode
 from autostate.codec.unknown import Unknown
 from autostate.errors import AutostateError
@@ -34,16 +35,16 @@ class Fields:
     @classmethod
     def of_class(cls, name: str, fields: dict[Any, Any]) -> Fields:
         """Make an object that is shown under the name of its class, given as "module:Class"."""
-        made: Fields = type(name.rpartition(":")[2], (cls,), {})(fields)
+        made: Fields = type(printable(name.rpartition(":")[2]), (cls,), {})(fields)
         return made
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{key}={value!r}" for key, value in self.fields.items())
+        fields = ", ".join(f"{printable(str(key))}={value!r}" for key, value in self.fields.items())
         return f"{type(self).__name__}({fields})"
 
     def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
         for key, value in self.fields.items():
-            yield str(key), value
+            yield printable(str(key)), value
 
 
 class Opaque:
@@ -59,7 +60,7 @@ class Opaque:
     """
 
     def __init__(self, text: str, content: Any = None) -> None:
-        self.text: str = text
+        self.text: str = printable(text)
         self.content: Any = content
 
     def __repr__(self) -> str:

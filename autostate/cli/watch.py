@@ -11,7 +11,7 @@ import time
 from datetime import datetime
 from typing import Any, Final
 
-from autostate.cli import console, plain, screen, tables
+from autostate.cli import console, escapes, plain, screen, tables
 from autostate.cli.choosing import choose
 from autostate.cli.errors import UsageError
 from autostate.cli.frame import frame
@@ -123,4 +123,4 @@ def _line(watched: Watched) -> str:
     ]
     if watched.problem is not None:
         cells.append(f"cannot be read: {watched.problem}")
-    return "\t".join(map(plain.printable, cells))
+    return "\t".join(map(escapes.printable, cells))
