@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from typing import Final, NoReturn
 
 from autostate import __version__
@@ -28,6 +29,8 @@ INTERRUPTED: Final = 130
 def run() -> None:
     """Run the command that the arguments of the process name."""
     ignore_classes()
+    for kind in (SyntaxWarning, DeprecationWarning):  # of literals in paths and values
+        warnings.simplefilter("ignore", kind)
     logger.addFilter(_is_news)
     name_commands()
     sys.setrecursionlimit(MOST_LEVELS * 5)  # what can be read can be shown

@@ -10,6 +10,7 @@ from autostate.cli.errors import CommandError
 from autostate.cli.fitting import Absent, Fitting
 from autostate.cli.values import Values
 from autostate.codec.raw import is_tagged
+from autostate.codec.unsupported import Unsupported
 from autostate.journal.commit import SEQUENCES, NodeState
 from autostate.runtime.stored_state import StoredState
 
@@ -187,7 +188,10 @@ class Edit:
 
     def _made(self, json: Any, make: Make, path: str) -> Any:
         self.path = path
-        new = make(json)
+        try:
+            new = make(json)
+        except Unsupported as problem:
+            raise CommandError(f"this value cannot be saved: {problem.problem}") from None
         self.is_new = isinstance(json, Absent)
         self.was = None if self.is_new else self._values.value(json)
         self.new = self._values.value(new)

@@ -35,7 +35,7 @@ from autostate.cli.kinds import (
     other_secret,
     with_content,
 )
-from autostate.cli.paths import MISSING, Keys
+from autostate.cli.paths import LITERAL_ERRORS, MISSING, Keys
 from autostate.cli.values import Values
 from autostate.codec import decode, decode_key, encode_key
 from autostate.errors import CorruptStateError
@@ -73,7 +73,7 @@ class Fitting:
 
     def quoted(self, given: Any) -> str:
         """Give what an error says of what was given."""
-        return "what was given" if self.hides else repr(given)
+        return "what was given" if self.hides else plain.cut(repr(given))
 
     def resolved(self, old: Any) -> Any:
         """Give the JSON of a value in the place of a reference to it."""
@@ -197,7 +197,7 @@ class Fitting:
             pass
         try:  # as messages write it
             return self.new_key(ast.literal_eval(step), olds, where)
-        except (CommandError, ValueError, SyntaxError, MemoryError, RecursionError):
+        except (CommandError, *LITERAL_ERRORS):
             raise _no_key(step, olds, where) from None
 
     def _of_text(self, tag: str, text: str, old: Any, where: str) -> Any:

@@ -19,6 +19,8 @@ _STEP: Final = re.compile(
       | \.? (?P<name> [^.\[]+ )""",
     re.VERBOSE,
 )
+LITERAL_ERRORS: Final = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+"""What `ast.literal_eval` raises of a text that is no literal; TypeError: as `{[]}`."""
 MISSING: Final = object()
 """What stands for a value or a key that is not there."""
 
@@ -62,7 +64,8 @@ class Keys:
         found: dict[str, list[Any]] = {}
         for key in self._keys:
             if not isinstance(key, str):
-                for text in {plain.key_text(key), str(key), repr(key), plain.in_brackets(key)}:
+                texts = {plain.key_text(key), plain.shown(key), plain.in_brackets(key)}
+                for text in texts if isinstance(key, int) else {*texts, str(key)}:
                     found.setdefault(text, []).append(key)
         return found
 
@@ -109,7 +112,7 @@ def follow(name: str, value: Any, steps: Sequence[Any]) -> Any:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except LITERAL_ERRORS:
         return text
 
 
@@ -134,7 +137,7 @@ def extended(path: str, key: Any, *, of_object: bool = False) -> str:
     """Give the path to what is under a key, as messages write it."""
     if of_object:
         return f"{path}.{printable(str(key))}"
-    shown = plain.in_a_line(key) if isinstance(key, str) else repr(key)
+    shown = plain.in_a_line(key) if isinstance(key, str) else plain.shown(key)
     return f"{path}[{printable(shown)}]"
 
 

@@ -20,6 +20,9 @@ from autostate.codec.secret import Secret
 
 _ARRAYS: Final = (list, tuple, deque, range)
 _CUT: Final = "…"
+_DIGITS: Final = 4300
+"""The most digits of an int that Python prints, and reads from JSON."""
+_BITS: Final = int(_DIGITS * math.log2(10))
 
 
 def as_text(value: Any, *, reveal: bool = False) -> str:
@@ -45,7 +48,11 @@ def in_a_line(value: Any, *, reveal: bool = False) -> str:
 
 def short(value: Any, most: int = 100) -> str:
     """Give a value as JSON in one line, which is cut if it is long."""
-    text = in_a_line(value)
+    return cut(in_a_line(value), most)
+
+
+def cut(text: str, most: int = 100) -> str:
+    """Give a text, of which the end is cut off if it is long."""
     return text if len(text) <= most else f"{text[: most - 1]}{_CUT}"
 
 
@@ -64,8 +71,10 @@ def plain(value: Any, inside: frozenset[int] = frozenset(), *, reveal: bool = Fa
     """
     if type(value) is Secret:
         value = value.reveal() if reveal else str(value)
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, str)):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() < _BITS else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, (dt.date, dt.time)):
@@ -115,7 +124,7 @@ def key_names(keys: Collection[Any], *, reveal: bool = False) -> list[str]:
 
 def in_brackets(key: Any) -> str:
     """Give a key as a path has it that is no text."""
-    return f"[{key!r}]"
+    return f"[{shown(key)}]"
 
 
 def key_text(key: Any, *, reveal: bool = False) -> str:
@@ -128,4 +137,12 @@ def key_text(key: Any, *, reveal: bool = False) -> str:
 
 
 def _in_order(members: Iterable[Any]) -> list[Any]:
-    return sorted(members, key=lambda member: (type(member).__name__, repr(member)))
+    return sorted(members, key=lambda member: (type(member).__name__, shown(member)))
+
+
+def shown(value: Any) -> str:
+    """Give the `repr` of a value; that of a number is cut if it has too many digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"<{type(value).__name__} of more than {_DIGITS:,} digits>"

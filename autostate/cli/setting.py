@@ -21,6 +21,8 @@ from autostate.shared.keys import text_of
 
 Maker = Callable[[dict[int, NodeState]], Make]
 """Gives what makes the new value, once the nodes of the state are known."""
+Tell = Callable[[Edit], str]
+"""Gives what is printed of a change."""
 STDIN: Final = "-"
 """What stands for a value that is read from standard input."""
 
@@ -60,46 +62,51 @@ def set(  # noqa: A001 - the name of the command
         shared.check_settable(among, name, steps)
     text = console.read(f"The value of {name} {path}".rstrip()) if value == STDIN else value
     make = _maker(text, way, secret=secret, hides=value == STDIN)
+    where = chosen if among is None else among.url
+
+    def tell(edit: Edit) -> str:
+        if as_json:
+            told = {"store": where, "name": name, "path": edit.path, "was": edit.was}
+            more = {"is": edit.new, "added": edit.is_new, "shared": among is not None}
+            return plain.as_json({**told, **more})
+        was = " (new)" if edit.is_new else f" (was {plain.short(edit.was)})"
+        return f"{edit.path} is {plain.short(edit.new)}{was}"
+
     if among is None:
         Edit(state, name).line(steps, make(state.nodes))
-        edit = _set_own(chosen, name, steps, make)
+        told = _set_own(where, name, steps, make, tell)
     else:
-        edit = _set_shared(among.url, name, steps, make)
-    if as_json:
-        told = {"store": chosen if among is None else among.url, "name": name, "path": edit.path}
-        values = {"was": edit.was, "is": edit.new, "added": edit.is_new}
-        console.write_json({**told, **values, "shared": among is not None})
-        return
-    was = " (new)" if edit.is_new else f" (was {plain.short(edit.was)})"
-    console.write(f"{edit.path} is {plain.short(edit.new)}{was}")
+        told = _set_shared(where, name, steps, make, tell)
+    console.write_exactly(told)
 
 
-def _set_own(url: str, name: str, steps: Sequence[Any], make: Maker) -> Edit:
+def _set_own(url: str, name: str, steps: Sequence[Any], make: Maker, tell: Tell) -> str:
     """Set a value in the state of a program, as it is now: a process may have written since."""
     with held(url) as target:
         now = StoredState(target.url, target.nodes, None, None, None)
         check_name(now, name)
         edit = Edit(now, name)
-        target.commit([edit.line(steps, make(now.nodes))])
-    return edit
+        line, told = edit.line(steps, make(now.nodes)), tell(edit)
+        target.commit([line])  # nothing can fail from here on
+    return told
 
 
-def _set_shared(url: str, name: str, steps: Sequence[Any], make: Maker) -> Edit:
+def _set_shared(url: str, name: str, steps: Sequence[Any], make: Maker, tell: Tell) -> str:
     """Set a value in a shared dict, also beside live processes: whoever sets it later wins."""
-    made: list[Edit] = []
+    told: list[str] = []
 
     def change(values: Mapping[str, str]) -> tuple[str, Any, str]:
         keys = {shared.stored_key(text): text for text in values}
         node = shared.dict_node(name, values)
         edit = Edit(StoredState(url, {1: node}, None, None, None), name)
         edit.line(steps, make({1: node}))
-        made.append(edit)
+        told.append(tell(edit))
         assert edit.entry is not None  # of a dict
         key, value = edit.entry
         return keys.get(key) or text_of(key), key, dump(value).decode()
 
     assign(url, name, change, Settings.for_store(url))
-    return made[-1]
+    return told[-1]
 
 
 def _maker(text: str, way: str | None, *, secret: bool, hides: bool) -> Maker:

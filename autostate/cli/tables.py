@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from autostate.cli import console
+from autostate.cli.errors import CommandError
 from autostate.cli.escapes import printable
 from autostate.cli.values import Opaque
 from autostate.journal.verifying import size_of
@@ -156,7 +157,10 @@ def pretty(value: Any, *, whole: bool) -> None:
 
 def _plain_value(value: Any, limit: int | None) -> None:
     width = shutil.get_terminal_size().columns if limit else 100
-    lines = pprint.pformat(value, width=width, depth=SHOWN, sort_dicts=False).splitlines()
+    try:
+        lines = pprint.pformat(value, width=width, depth=SHOWN, sort_dicts=False).splitlines()
+    except ValueError:
+        raise CommandError("a number in it has too many digits to be shown: say --json") from None
     sys.stdout.write("\n".join(lines[:limit]) + "\n")
     if limit is not None and len(lines) > limit:
         sys.stdout.write(f"… and {len(lines) - limit} more lines: --all shows them\n")

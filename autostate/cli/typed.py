@@ -10,7 +10,7 @@ from autostate.cli.errors import CommandError
 from autostate.cli.fitting import Absent, Fitting
 from autostate.cli.forms import holds_secrets, plain_json
 from autostate.cli.kinds import check_secret, kind_of, with_content
-from autostate.codec.unsupported import Unsupported
+from autostate.cli.paths import LITERAL_ERRORS
 from autostate.journal.commit import NodeState
 
 
@@ -93,11 +93,8 @@ class Typed:
         elif way == "python":
             try:
                 value = ast.literal_eval(text.strip())
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
+            except LITERAL_ERRORS:
                 raise CommandError(
                     f"{quoted} is no literal of Python, such as (1, 2) or {{'a'}} or b'\\x00'"
                 ) from None
-        try:
-            return plain_json(value)
-        except Unsupported as problem:
-            raise CommandError(f"this value cannot be saved: {problem.problem}") from None
+        return plain_json(value)

@@ -1,0 +1,53 @@
+"""Values and paths that are odd: too long, too deep, or no literals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import autostate
+from tests.cli.test_commands import call, told
+
+pytestmark = pytest.mark.usefixtures("forked_programs")
+URL: Final = "sqlite:///crawl.db"
+
+
+def test_what_is_told_is_known_before_anything_changes(isolated: Path) -> None:
+    """An int that Python does not print, in any place, is told in another form."""
+    with autostate.open(URL):
+        autostate.PersistedDict("d", text="a")
+    number = f"0x{'f' * 4000}"
+    given = told("set", "d", "n", number, "--as", "python", "-u", "crawl.db")
+    assert given.startswith('d["n"] is "0xffff')
+    assert told("get", "d", "n", "-u", "crawl.db") == f"{number}\n"
+    assert json.loads(told("show", "d", "--json", "-u", "crawl.db"))["n"] == number
+    told("set", "d", "s", f"{{{number}}}", "--as", "python", "-u", "crawl.db")
+    assert call("show", "d", "s", "-u", "crawl.db").stderr.count("\n") <= 1
+    with autostate.open(URL):
+        assert autostate.PersistedDict("d")["s"] == {int(number, 16)}
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("n", "{[]}", "--as", "python"), "'{[]}' is no literal of Python"),
+        (("n[{{}}]", "1"), "there is no '{{}}' in"),
+        (("list[1e999]", "1"), "there is no inf in"),
+        (("none", "[" * 20_000 + "]" * 20_000), "it is nested too deeply to be saved"),
+        (("yes", "x" * 10_000), "xxxx… is no JSON"),
+    ],
+    ids=["literal", "path", "index", "depth", "length"],
+)
+def test_odd_values_are_told_in_a_line(
+    isolated: Path, words: tuple[str, ...], problem: str
+) -> None:
+    """And change nothing."""
+    with autostate.open(URL):
+        autostate.PersistedDict("d", n=[1], list=[1], none=None, yes=True)
+    done = call("set", "d", *words, "-u", "crawl.db")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert problem in done.stderr
+    assert len(done.stderr) < 300
