@@ -66,10 +66,46 @@ class Command(NamedTuple):
         Raises:
             UsageError: The arguments are wrong.
         """
-        found = vars(self.parser().parse_intermixed_args(words))
+        try:
+            found = vars(self.parser().parse_intermixed_args(_shielded(words)))
+        except UsageError as error:
+            raise self._explained(error, words) from None
+        found = {name: _bare(value) for name, value in found.items()}
         module = importlib.import_module(f"autostate.cli.{self.module}")
         function: Callable[..., None] = getattr(module, self.name.replace("import", "import_"))
         function(**found)
+
+    def _explained(self, error: UsageError, words: Sequence[str]) -> UsageError:
+        """Say of a word that begins like an option, and is none, how it is written."""
+        known = {flag for each in self.arguments for flag in each.flags}
+        unknown = [
+            word for word in words if word[:1] == "-" and word.partition("=")[0] not in known
+        ]
+        if not unknown or "--" in words or all(flag.startswith("-") for flag in known):
+            return error
+        told, _, see = str(error).partition(". See ")
+        return UsageError(
+            f"{told}: {unknown[0]} is no option; what begins with - goes behind --. See {see}"
+        )
+
+
+_SHIELD: Final = "\0"
+"""Stands before a word that begins with a hyphen and is no option; no word can hold it."""
+
+
+def _shielded(words: Sequence[str]) -> Sequence[str]:
+    """Let no word after `--` be taken for an option, as not all versions of argparse do."""
+    if "--" not in words:
+        return words
+    at = words.index("--")
+    after = (f"{_SHIELD}{word}" if word.startswith("-") else word for word in words[at + 1 :])
+    return [*words[:at], *after]
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, list):
+        return [*map(_bare, value)]
+    return value.removeprefix(_SHIELD) if isinstance(value, str) else value
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,6 +114,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         message = message.replace("the following arguments are required", "an argument is missing")
         message = message.replace(", PATH", "")  # which is optional
+        message = message.replace(_SHIELD, "")
         raise UsageError(f"{message}. See {self.prog} --help")
 
 

@@ -108,6 +108,9 @@ def test_no_password_is_told(isolated: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["get"], "an argument is missing: NAME"),
         (["ls", "--jsn"], "unrecognized arguments: --jsn"),
         (["restore"], "an argument is missing: --at"),
+        (["get", "-d"], "missing: NAME: -d is no option; what begins with - goes behind --. See"),
+        (["set", "d", "n", "--x=1"], "missing: VALUE: --x=1 is no option; what begins"),
+        (["ls", "--", "-x"], "unrecognized arguments: -x. See"),
         (["ls", "-u"], "expected one argument"),
         (["ls", "-u", "a.db", "-p", "a"], "name two stores"),
     ],
@@ -156,6 +159,18 @@ def test_no_entry_of_a_dict_is_missing(isolated: Path) -> None:
     told("set", "hits", "", '{"[2]": 4, "2": 6}')
     with autostate.open(f"sqlite:///{isolated}/.autostate/crawl.db"):
         assert autostate.PersistedCounter[Any]("hits") == {2: 4, "2": 6}
+
+
+def test_what_begins_with_a_hyphen(isolated: Path) -> None:
+    """Stands behind two of them: a name, a path, a value, a file."""
+    with autostate.open(f"sqlite:///{isolated}/.autostate/crawl.db"):
+        autostate.PersistedDict("-d", {"-k": "old"})
+    told("set", "--", "-d", "-k", "--json")
+    assert told("get", "--", "-d", "-k") == "--json\n"
+    told("set", "--as", "text", "--", "-d", "-k", "--")
+    assert json.loads(told("show", "--json", "--", "-d")) == {"-k": "--"}
+    told("export", "--", "-f.json", "-d")
+    assert Path("-f.json").is_file()
 
 
 def test_the_page_of_the_commands() -> None:
