@@ -10,6 +10,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command that the arguments of the process name."""
-    from autostate.cli.commands import run
+    try:
+        from autostate.cli.commands import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while modules are loaded
+        raise SystemExit(130) from None

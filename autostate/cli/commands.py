@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from typing import Final, NoReturn
 
 from autostate import __version__
-from autostate.cli.console import warn, write
-from autostate.cli.errors import CommandError, UsageError
+from autostate.cli.console import flush, warn, write
+from autostate.cli.errors import CommandError, UsageError, of_fault, of_system
 from autostate.cli.escapes import ENCODABLE
 from autostate.cli.parser import COMMANDS, COMPLETE, usage
 from autostate.codec.registry import ignore_classes
@@ -22,8 +23,9 @@ from autostate.process.exit_status import EX_TEMPFAIL
 from autostate.steps import name_commands
 
 WRONG_ARGUMENTS: Final = 2
-INTERRUPTED: Final = 130
-"""As shells have it for a process that Ctrl-C has ended."""
+SIGNALLED: Final = 128
+"""What is added to the number of the signal that has ended a process, as shells have it."""
+INTERRUPTED: Final = SIGNALLED + signal.SIGINT
 
 
 def run() -> None:
@@ -36,24 +38,49 @@ def run() -> None:
     sys.setrecursionlimit(MOST_LEVELS * 5)  # what can be read can be shown
     try:
         _prepare_streams()
-        _run(sys.argv[1:])
-        sys.stdout.flush()
+        _end_cleanly()
+        try:
+            _run(sys.argv[1:])
+        except SystemExit:  # of a command that prints what is wrong
+            flush()
+            raise
+        flush()
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
-    except StateInUseError as error:
+    except Exception as error:
+        _fail(*_told(error))
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """Give what the user is told of an error, and the exit code.
+
+    Raises:
+        SystemExit: Ctrl-C or a signal has led to the error.
+        Exception: It is a fault of this library, and the user develops.
+    """
+    if isinstance(error, StateInUseError):
         owner = error.owner or "another process"
-        _fail(f"nothing was changed: the state belongs to {owner}. End that first", EX_TEMPFAIL)
-    except UsageError as error:
-        _fail(str(error), WRONG_ARGUMENTS)
-    except UnknownTypeError as error:
-        _fail(f"{error.holder or 'the state'} holds a {error.name}, which only its program knows")
-    except (AutostateError, CommandError, OSError, ValueError, ImportError) as error:
-        _fail(str(error))
-    except RecursionError:
-        _fail("a value is nested too deeply for this command: look at a part of it")
+        told = f"nothing was changed: the state belongs to {owner}. End that first"
+        return told, EX_TEMPFAIL
+    if isinstance(error, UsageError):
+        return str(error), WRONG_ARGUMENTS
+    if isinstance(error, UnknownTypeError):
+        holder = error.holder or "the state"
+        return f"{holder} holds a {error.name}, which only its program knows", 1
+    if isinstance(error, OSError):
+        return of_system(error), 1
+    if isinstance(error, (AutostateError, CommandError, ValueError, ImportError)):
+        return str(error), 1
+    if isinstance(error, RecursionError):
+        return "a value is nested too deeply for this command: look at a part of it", 1
+    if (ended := _end_behind(error)) is not None:
+        raise SystemExit(ended)
+    if sys.flags.dev_mode:
+        raise error
+    return of_fault(error), 1
 
 
 def _prepare_streams() -> None:
@@ -76,6 +103,13 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors=ENCODABLE)
 
 
+def _end_cleanly() -> None:
+    """Let a command that is told to end remove what is not complete, and give the terminal back."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # else the caller wants something, as nohup
+            signal.signal(number, lambda ended, _: sys.exit(SIGNALLED + ended))
+
+
 def _run(words: list[str]) -> None:
     if not words:
         sys.stderr.write(f"{usage()}\n")
@@ -95,6 +129,17 @@ def _run(words: list[str]) -> None:
         raise UsageError(f"there is no command {name!r}{_near(name)} See autostate --help")
 
 
+def _end_behind(error: BaseException | None) -> object:
+    """Give the exit code of Ctrl-C or a signal that has led to an error, as within argparse."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return INTERRUPTED
+        if isinstance(error, SystemExit):
+            return error.code
+        error = error.__context__
+    return None
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """Tell whether the user does not hear it anyhow: at the end, once, as the error."""
     return getattr(record, "autostate_event", None) != "saving_failed"
@@ -107,6 +152,16 @@ def _near(name: str) -> str:
     return f"; did you mean {near[0]}?" if near else "."
 
 
-def _fail(message: str, code: int = 1) -> NoReturn:
+def _fail(message: str, code: int) -> NoReturn:
     warn(message)
+    try:
+        sys.stdout.flush()
+    except (OSError, AttributeError):  # full, or closed
+        _forget_output()
     raise SystemExit(code)
+
+
+def _forget_output() -> None:
+    """Let Python not try again at its end to print what could not be printed."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from autostate.cli import escapes, plain
-from autostate.cli.errors import CommandError, UsageError
+from autostate.cli.errors import CommandError, UsageError, of_system
 
 GREEN: Final = "32"
 RED: Final = "31"
@@ -22,7 +24,31 @@ def write(text: str, *, colour: str = "") -> None:
 
 def write_exactly(text: str) -> None:
     """Print a line, or several, as it is."""
-    sys.stdout.write(f"{text}\n")
+    with _printing():
+        sys.stdout.write(f"{text}\n")
+
+
+def flush() -> None:
+    """Print all that has not been printed yet."""
+    with _printing():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _printing() -> Generator[None]:
+    """Tell what could not be written: a command prints when it has done all else.
+
+    Raises:
+        CommandError: It cannot be printed.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # nobody reads it
+        raise
+    except OSError as error:
+        raise CommandError(
+            f"the command is done, but {of_system(error, 'what it prints')}"
+        ) from None
 
 
 def write_json(value: Any) -> None:

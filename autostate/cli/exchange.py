@@ -146,8 +146,16 @@ def _problems_in(value: Any, path: str, *, reveal: bool) -> Iterator[tuple[str, 
 
 def write_shelf(path: Path, value: Any, name: str) -> None:
     """Make a shelf of the entries of a dict."""
-    with shelve.open(str(path), flag="n") as shelf:  # noqa: S301 - it is written
-        shelf.update(_entries(value, name, "a shelf"))
+    entries = _entries(value, name, "a shelf")
+    shelf = shelve.open(str(path), flag="n")  # noqa: S301, SIM115 - it is written; closed below
+    database: Any = vars(shelf)["dict"]
+    try:
+        with shelf:
+            shelf.update(entries)
+    except BaseException:
+        with contextlib.suppress(OSError):  # else the collector does it, and complains
+            database.close()
+        raise
 
 
 def write_sqlitedict(path: Path, value: Any, name: str, table: str) -> None:

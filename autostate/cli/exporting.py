@@ -17,6 +17,7 @@ from autostate.cli.past import point
 from autostate.cli.values import Values, check_name
 from autostate.files import ALONE, check_free
 from autostate.journal.commit import NodeState
+from autostate.process.interrupts import uninterrupted
 from autostate.runtime.stored_state import StoredState
 from autostate.stores.sqlite_file import publish
 
@@ -109,9 +110,13 @@ def _make(file: str, write: Callable[[Path], object]) -> None:
     """Make a file, or the files of a shelf, for this user alone; overwrite nothing."""
     target = Path(file).absolute()
     folder = target.with_name(f"{target.name}.new-{secrets.token_hex(8)}")
-    folder.mkdir(mode=0o700)
     try:
-        write(folder / target.name)
+        try:
+            folder.mkdir(mode=0o700)
+            write(folder / target.name)
+        except OSError as error:  # of a file whose name nobody has given
+            error.filename = str(target)
+            raise
         made = sorted(folder.iterdir())
         for each in made:
             check_free(target.parent / each.name)
@@ -119,4 +124,4 @@ def _make(file: str, write: Callable[[Path], object]) -> None:
             each.chmod(ALONE)
             publish(each, target.parent / each.name)
     finally:
-        shutil.rmtree(folder)
+        uninterrupted(lambda: shutil.rmtree(folder, ignore_errors=True))

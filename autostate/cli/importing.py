@@ -75,14 +75,14 @@ def _target(url: str | None, program: str | None) -> str:
 def _parsed(
     file: str, name: str | None, form: str, table: str, *, trusted: bool
 ) -> document.Parsed:
+    if file != STDOUT and not _is_elsewhere(file, form) and not Path(file).exists():
+        raise UsageError(f"there is no file {file}")
     stem = Path(file.rpartition(":")[2]).stem if name is None else name
     if form != "json":
         if file == STDOUT:
             raise UsageError(f"the format {form} is read from a file: name one")
         value = exchange.read(file, form, table=table, trusted=trusted)
         return document.Parsed({stem: exchange.form_of_value(value, stem)})
-    if file != STDOUT and not Path(file).exists():
-        raise UsageError(f"there is no file {file}")
     data = console.read_bytes() if file == STDOUT else Path(file).read_bytes()
     found = document.parse(data)
     if found is None:
@@ -95,6 +95,11 @@ def _parsed(
             f"{name}"
         )
     return found
+
+
+def _is_elsewhere(file: str, form: str) -> bool:
+    """Tell whether what is read is no file of this name: a record of Apify, or parts of a shelf."""
+    return form == "shelve" or (form == "use_state" and file.startswith("apify:"))
 
 
 def _check(target: str, found: document.Parsed, *, replace: bool) -> None:

@@ -88,7 +88,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows; numbers are aligned on the right."""
     if not sys.stdout.isatty():
         for row in rows:
-            sys.stdout.write("\t".join(printable(str(each)) for each in row) + "\n")
+            console.write_exactly("\t".join(printable(str(each)) for each in row))
         return
     numbers = [
         bool(rows) and all(isinstance(row[at], int) for row in rows) for at in range(len(head))
@@ -126,7 +126,7 @@ def _plain_table(head: Sequence[str], rows: list[list[str]], numbers: list[bool]
         line = "  ".join(
             cell.rjust(width) if number else cell.ljust(width) for cell, width, number in cells
         )
-        sys.stdout.write(f"{line.rstrip()}\n")
+        console.write_exactly(line.rstrip())
 
 
 def say(text: str) -> None:
@@ -141,7 +141,7 @@ def pretty(value: Any, *, whole: bool) -> None:
     Each level is indented further: dots stand for the rest of a very deeply nested value.
     """
     if isinstance(value, (str, Opaque)):
-        sys.stdout.write(f"{value!r}\n")
+        console.write_exactly(repr(value))
         return
     terminal = sys.stdout.isatty()
     limit = SHOWN if terminal and not whole else None
@@ -161,6 +161,6 @@ def _plain_value(value: Any, limit: int | None) -> None:
         lines = pprint.pformat(value, width=width, depth=SHOWN, sort_dicts=False).splitlines()
     except ValueError:
         raise CommandError("a number in it has too many digits to be shown: say --json") from None
-    sys.stdout.write("\n".join(lines[:limit]) + "\n")
+    console.write_exactly("\n".join(lines[:limit]))
     if limit is not None and len(lines) > limit:
-        sys.stdout.write(f"… and {len(lines) - limit} more lines: --all shows them\n")
+        console.write_exactly(f"… and {len(lines) - limit} more lines: --all shows them")

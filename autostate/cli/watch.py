@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import signal
 import sys
 import time
 from datetime import datetime
@@ -23,7 +22,6 @@ _METERED: Final = 10.0
 """The interval where each reading costs money."""
 _PATIENCE: Final = 4.0
 """How many times as long as a look the pause after it is at least."""
-_TERMINATED: Final = 143
 
 
 def watch(
@@ -34,7 +32,6 @@ def watch(
     seconds = _seconds(interval, chosen)
     looks = _count(count)
     watched = Watched(chosen)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # gives the terminal back
     with contextlib.suppress(KeyboardInterrupt):
         if screen.is_there() and not as_json:
             watched.look()

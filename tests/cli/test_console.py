@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +15,12 @@ from typing import Any, Final
 import pytest
 
 import autostate
-from autostate.cli import commands, console, plain
-from autostate.cli.errors import CommandError
+from autostate.cli import commands, console, main, plain
+from autostate.cli.errors import CommandError, of_system
 from autostate.cli.parser import COMMANDS
-from tests.cli.test_commands import call, told
+from tests import programs
+from tests.cli.test_commands import FULL, call, told
+from tests.programs import run
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
@@ -123,7 +128,7 @@ def test_closed_streams(isolated: Path) -> None:
     with autostate.open("sqlite:///.autostate/crawl.db"):
         autostate.PersistedDict("d", n=1)
 
-    def run(words: str) -> tuple[int, str, str]:
+    def closed(words: str) -> tuple[int, str, str]:
         done = subprocess.run(
             ["sh", "-c", f'exec "{sys.executable}" -m autostate {words}'],
             capture_output=True,
@@ -132,15 +137,148 @@ def test_closed_streams(isolated: Path) -> None:
         )
         return done.returncode, done.stdout, done.stderr
 
-    assert run("reset d <&-")[::2] == (
+    assert closed("reset d <&-")[::2] == (
         2,
         "autostate: nothing was changed: there is no terminal to ask on, so say --yes\n",
     )
-    code, out, error = run("set d n 2 >&-")
+    code, out, error = closed("set d n 2 >&-")
     assert (code, out, error.count("\n")) == (1, "", 1)
     assert "standard output is closed, and nothing was done" in error
-    assert run("get d nope 2>&-")[:2] == (1, "")
+    assert closed("get d nope 2>&-")[:2] == (1, "")
     assert told("get", "d", "n") == "1\n"
+
+
+@pytest.mark.parametrize("words", ["get d n", "set d n 2"])
+def test_a_full_disk_below_the_output(isolated: Path, words: str) -> None:
+    """One line, which says that the command has done what it does."""
+    with autostate.open("sqlite:///.autostate/crawl.db"):
+        autostate.PersistedDict("d", n=1)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "autostate", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "autostate: the command is done, but what it prints cannot be written because the disk is "
+        "full: free some space\n"
+    )
+
+
+def test_files_that_cannot_be_used(isolated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Are named, with what to do; no number of an error is told."""
+    with autostate.open("sqlite:///.autostate/crawl.db"):
+        autostate.PersistedDict("d", n=1)
+    Path("folder").mkdir()
+    Path("there").write_text("{}")
+    for words, told_of in {
+        "import folder x": "folder is a folder: name a file",
+        "import none -f use_state": "there is no file none",
+        "diff none.json": "none.json is not there",
+        f"import {'x' * 300}": f"{'x' * 300} has too long a name: take a shorter one",
+        "export there d": f"{isolated}/there is there already, and was left: name another file",
+        f"export {'y' * 300} d": f"{isolated}/{'y' * 300} has too long a name: take a shorter one",
+    }.items():
+        done = call(*words.split())
+        assert done.stderr == f"autostate: {told_of}\n"
+        assert done.returncode in {1, 2}
+    assert of_system(PermissionError(errno.EACCES, "no", "f")).startswith("f may not be used: ")
+    assert of_system(OSError(errno.EIO, "no", "f")) == "f cannot be used: Input/output error"
+    assert of_system(FileNotFoundError(errno.ENOENT, "no")).startswith("the working directory is")
+
+
+def test_a_working_directory_that_is_gone(isolated: Path) -> None:
+    """Is told, too."""
+    Path("gone").mkdir()
+    code = "import os; os.chdir('gone'); os.rmdir('../gone'); from autostate.cli import main; "
+    for words in (["ls"], ["where"], ["doctor"]):
+        done = run(f"{code}import sys; sys.argv[1:] = {words}; main()")
+        Path("gone").mkdir()
+        assert done.stderr == (
+            "autostate: the working directory is not there any more: change to another one\n"
+        )
+
+
+ENDING: Final = """
+from autostate.cli import commands
+
+def fail(words):
+    try:
+        raise {end}
+    finally:
+        {after}
+
+commands._run = fail
+commands.run()
+"""
+
+
+class TestEnds:
+    """What ends a command before its time."""
+
+    def test_ctrl_c_and_signals(self) -> None:
+        """Have their exit codes, also where something else fails for it."""
+        for end, code in {"KeyboardInterrupt": 130, "SystemExit(143)": 143}.items():
+            for after in ("pass", "raise AttributeError('of argparse')"):
+                done = run(ENDING.format(end=end, after=after))
+                assert (done.returncode, done.stderr) == (code, ""), (end, after)
+
+    def test_a_fault(self) -> None:
+        """Is a line that tells where it is, and no value."""
+        done = run(ENDING.format(end="KeyError('a value')", after="pass"))
+        assert done.returncode == 1
+        assert re.fullmatch(
+            r"autostate: this is a fault of autostate \(KeyError in <string>, line 6\): "
+            r"please report it\. PYTHONDEVMODE=1 .*\n",
+            done.stderr,
+        )
+        assert "a value" not in done.stderr
+
+    def test_ctrl_c_while_modules_are_loaded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Is no traceback."""
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(commands, "run", interrupted)
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 130
+
+    @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+    def test_what_is_not_complete_is_removed(self, isolated: Path, name: str) -> None:
+        """By a signal that asks for the end: no part of a copy or an export stays."""
+        with autostate.open("sqlite:///.autostate/crawl.db"):
+            autostate.PersistedDict("d", n=1)
+        for words in ("backup copy.db", "export copy.json", "export copy.shelf d -f shelve"):
+            done = run(f"""
+import os, signal, sys
+from autostate.cli import commands, exporting
+from autostate.runtime import copying
+
+def end(*_):
+    assert [each for each in os.listdir() if ".new-" in each]
+    os.kill(os.getpid(), signal.{name})
+
+exporting.publish = copying.publish = end
+sys.argv[1:] = {words.split()}
+commands.run()
+""")
+            assert done.returncode == 128 + signal.Signals[name], words
+            assert [each.name for each in Path().iterdir()] == [".autostate"]
+
+
+def test_a_shelf_on_a_full_disk(isolated: Path) -> None:
+    """Is an error of one line; the collector does not complain of what is left of it."""
+    with autostate.open("sqlite:///.autostate/crawl.db"):
+        autostate.PersistedDict("d", n="x" * 2000)
+    done = programs.run_python("-c", FULL, "export", "shelf", "d", "-f", "shelve")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"autostate: {isolated}/shelf cannot be written because a file")
+    assert [each.name for each in Path().iterdir()] == [".autostate"]
 
 
 def test_nothing_to_print_on_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
