@@ -10,18 +10,22 @@ import pprint
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from autostate.cli import console
 from autostate.cli.errors import CommandError
 from autostate.cli.escapes import printable
-from autostate.cli.values import Opaque
+from autostate.cli.values import Fields, Opaque
 from autostate.journal.verifying import size_of
 from autostate.runtime.stored_state import StoredState
 
 COLUMNS = ("name", "kind", "entries", "bytes")
+_FOR_RICH: Final = 5_000
+"""The most values that `rich` prints: it takes far longer than pprint."""
 SHOWN = 100
 """The most entries of a container, and the most levels, that are shown on a terminal."""
 
@@ -145,7 +149,7 @@ def pretty(value: Any, *, whole: bool) -> None:
         return
     terminal = sys.stdout.isatty()
     limit = SHOWN if terminal and not whole else None
-    if not _has_rich():
+    if not _has_rich() or (limit is None and _has_more_than(_FOR_RICH, value)):
         _plain_value(value, limit)
         return
     from rich.console import Console
@@ -153,6 +157,24 @@ def pretty(value: Any, *, whole: bool) -> None:
 
     output = Console() if terminal else Console(width=100, no_color=True)
     output.print(Pretty(value, max_length=limit, max_depth=SHOWN), soft_wrap=True)
+
+
+def _has_more_than(most: int, value: Any) -> bool:
+    """Tell whether there are more values in a value."""
+    left, seen, count = [value], set[int](), 0
+    while left and count <= most:
+        each = left.pop()
+        count += 1
+        if id(each) in seen:  # a container that holds itself
+            continue
+        seen.add(id(each))
+        if isinstance(each, Fields):
+            each = each.fields
+        if isinstance(each, dict):
+            left += islice(each.values(), most)
+        elif isinstance(each, (list, tuple, deque, set, frozenset)):
+            left += islice(each, most)
+    return count > most
 
 
 def _plain_value(value: Any, limit: int | None) -> None:

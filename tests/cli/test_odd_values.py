@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 import autostate
+from autostate.cli.parser import COMMANDS
 from tests.cli.test_commands import call, told
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
@@ -51,3 +52,32 @@ def test_odd_values_are_told_in_a_line(
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert problem in done.stderr
     assert len(done.stderr) < 300
+
+
+def test_what_is_large_is_not_printed_by_rich(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would take minutes for a million entries; on a terminal only the first ones are shown."""
+    pretty = pytest.importorskip("rich.pretty")
+    with autostate.open(URL):
+        d = autostate.PersistedDict("d", few=dict.fromkeys(range(1000), 0))
+        d.update(many=dict.fromkeys(range(10_000), 0), nested=[[[0] * 1000] for _ in range(9)])
+        d["few"]["itself"] = d["few"]
+    used: list[object] = []
+
+    def pretend(value: object, **_: object) -> str:
+        used.append(value)
+        return "printed"
+
+    monkeypatch.setattr(pretty, "Pretty", pretend)
+    COMMANDS["show"].run(["d", "few", "-u", "crawl.db"])
+    assert len(used) == 1
+    for path in ([], ["many"], ["nested"]):
+        COMMANDS["show"].run(["d", *path, "-u", "crawl.db"])
+        assert len(used) == 1
+        assert len(capsys.readouterr().out) > 10_000
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    COMMANDS["show"].run(["d", "many", "-u", "crawl.db"])
+    assert len(used) == 2
+    COMMANDS["show"].run(["d", "many", "--all", "-u", "crawl.db"])
+    assert len(used) == 2
