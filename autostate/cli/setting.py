@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from autostate.cli import console, paths, plain, shared
 from autostate.cli.choosing import choose
 from autostate.cli.editing import Edit, Make
+from autostate.cli.errors import CommandError
 from autostate.cli.typed import Typed
 from autostate.cli.values import check_name
 from autostate.cli.writing import held
@@ -51,6 +53,8 @@ def set(  # noqa: A001 - the name of the command
         as_json: Print JSON.
     """
     chosen = choose(url, program).url
+    _check_text(path, "the path")
+    _check_text(value, "VALUE")
     steps = paths.parsed([path])
     state = read_state(chosen)
     among = shared.only_shared(chosen, name)
@@ -78,6 +82,21 @@ def set(  # noqa: A001 - the name of the command
     else:
         told = _set_shared(where, name, steps, make, tell)
     console.write_exactly(told)
+
+
+def _check_text(word: str, what: str) -> None:
+    """Refuse what the shell has given in another encoding: Python has put surrogates into it.
+
+    Raises:
+        CommandError: It is no text.
+    """
+    try:
+        word.encode(errors="strict")
+    except UnicodeEncodeError:
+        raise CommandError(
+            f"{what} is no text in {sys.getfilesystemencoding()}, the encoding of this shell: give "
+            "bytes as base64, and odd characters as JSON, --as json"
+        ) from None
 
 
 def _set_own(url: str, name: str, steps: Sequence[Any], make: Maker, tell: Tell) -> str:

@@ -39,8 +39,10 @@ def test_what_is_told_is_known_before_anything_changes(isolated: Path) -> None:
         (("list[1e999]", "1"), "there is no inf in"),
         (("none", "[" * 20_000 + "]" * 20_000), "it is nested too deeply to be saved"),
         (("yes", "x" * 10_000), "xxxx… is no JSON"),
+        (("none", "a\udcff"), "VALUE is no text in utf-8, the encoding of this shell"),
+        (("\udcff", "a"), "the path is no text in utf-8"),
     ],
-    ids=["literal", "path", "index", "depth", "length"],
+    ids=["literal", "path", "index", "depth", "length", "bytes", "bytes of a path"],
 )
 def test_odd_values_are_told_in_a_line(
     isolated: Path, words: tuple[str, ...], problem: str
