@@ -313,7 +313,7 @@ class Home(Beside):
 
     def forked(self) -> bool:
         """Go on in the child of a fork, as another writer, on a connection of its own."""
-        before = self.replica.leave_to_parent(self._open(), is_locked=self._is_locked)
+        before = self.replica.leave_to_parent(self._open, is_locked=self._is_locked)
         self._inherited.append((before, self._refresher))
         self._news, self._thread = queue.SimpleQueue(), None
         self._starting, self._confirming = threading.Lock(), threading.RLock()

@@ -26,6 +26,7 @@ from autostate.shared.line import LineKey
 from autostate.shared.object import Shared
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
 from autostate.shared.patience import Patience
+from autostate.shared.reopened import Reopened
 from autostate.shared.shelf import Base, ClosedError, Reading, Shelf, Survey
 from autostate.shared.writer import FullError, Writer
 from autostate.stores.base import Store
@@ -431,11 +432,11 @@ class Replica:
         seconds = found.seconds * (1 + found.lineages / 10)
         return self._patience.is_over((found.base.through, self.shelf.version), seconds)
 
-    def leave_to_parent(self, store: Store, *, is_locked: bool) -> object:
+    def leave_to_parent(self, opener: Callable[[], Store], *, is_locked: bool) -> object:
         """Go on in the child of a fork, on another connection, as a writer that has nothing yet.
 
         Args:
-            store: The store, as this process has opened it.
+            opener: Opens the store in this process, when it is needed.
             is_locked: Whether the thread that forks holds the lock; else one that does not exist
                 here may hold it, in the midst of a change.
 
@@ -443,7 +444,8 @@ class Replica:
             What belongs to the parent, and must be neither used nor freed.
         """
         before = self.shelf, self._store
-        self.shelf, self._store = Shelf(store, before[0].past), store
+        self._store = Reopened(before[1], opener)
+        self.shelf = Shelf(self._store, before[0].past)
         self._refreshing = threading.Lock()
         if not is_locked:
             self.lock = self.tracker.lock = threading.RLock()

@@ -192,8 +192,6 @@ class Writer:
             return self._publish(timeout)
 
     def _publish(self, timeout: float | None) -> int:
-        if not self.generation:
-            self._follow_now(timeout)
         last, size, count = self.number, 0, None
         while True:
             with self._lock:
@@ -202,7 +200,11 @@ class Writer:
                 if not self.pending or self.pending[0].number > last:
                     return size
                 sent = self.sent
-                key, line = self._attempt(count)
+                begun = self._attempt(count) if self.generation else None
+            if begun is None:
+                self._follow_now(timeout)
+                continue
+            key, line = begun
             try:
                 size, count = self._shelf.publish(key, line, self._former, timeout), None
             except LargeLineError as error:

@@ -245,3 +245,32 @@ def test_a_fork_in_the_midst_of_a_change_hangs_nobody() -> None:
         """
     )
     assert hits_now() == {"a": 2}
+
+
+def test_a_fork_opens_no_store() -> None:
+    """The child does when it publishes. What cannot be opened at the fork makes no difference."""
+    run(
+        """
+        hits["a"] += 1
+        autostate.flush()
+        hits["a"] += 1
+        os.rename("s.db", "away.db")
+        os.mkdir("s.db")
+        begun, there = Turn(), Turn()
+        child = os.fork()
+        if not child:
+            begun.give()
+            there.take()
+            hits["a"] += 10
+            autostate.flush()
+            os._exit(0)
+        begun.take()
+        os.rmdir("s.db")
+        os.rename("away.db", "s.db")
+        hits["a"] += 100
+        autostate.flush()
+        there.give()
+        wait(child)
+        """
+    )
+    assert hits_now() == {"a": 112}

@@ -20,7 +20,7 @@ def forked(writers: Writers, parent: Replica) -> tuple[Replica, Shared, Counter[
     child.writer.id = parent.writer.id
     hits.write({"page": 1})
     store = FaultyStore(writers.records, **writers.promises)
-    child.leave_to_parent(store, is_locked=False)
+    child.leave_to_parent(lambda: store, is_locked=False)
     return child, hits, seen
 
 

@@ -156,7 +156,7 @@ def test_the_child_of_a_fork_looks_for_the_same_writers(writers: Writers) -> Non
     writers.others(8)
     parent.replica.writer = writers.new().writer
     store = FaultyStore(writers.records, **writers.promises)
-    parent.replica.leave_to_parent(store, is_locked=False)
+    parent.replica.leave_to_parent(lambda: store, is_locked=False)
     resumed = parent.replica.resumed(Program.NAME, 2, lambda _: None)
     assert resumed.number == 2
 
