@@ -12,6 +12,7 @@ import enum
 import math
 import pathlib
 import uuid
+from collections.abc import Container
 from typing import Any, Final
 
 from autostate.apify.export import LARGEST, fields_of
@@ -88,11 +89,19 @@ class View:
         if is_list:
             items = [self.of(item, inside) for _, item in entries]
             return [*items, f"{_MORE} {left:,} more"] if left else items
-        made = {self._key(key): self.of(item, inside) for key, item in entries}
+        made: dict[str, Any] = {}
+        for key, item in entries:
+            made[self._key(key, made)] = self.of(item, inside)
         return made | ({_MORE: f"{left:,} more"} if left else {})
 
-    def _key(self, key: Any) -> str:
-        return self._cut(key if isinstance(key, str) else str(self.of(key)))
+    def _key(self, key: Any, taken: Container[str]) -> str:
+        """Give a key as text: 1 and "1", and two secrets, are told apart by a number."""
+        name = text = self._cut(key if isinstance(key, str) else str(self.of(key)))
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{text} ({number})"
+        return name
 
     def _cut(self, text: str) -> str:
         """Cut a long text short, and replace what UTF-8 cannot hold."""
