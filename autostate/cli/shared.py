@@ -30,7 +30,30 @@ def found(own: str) -> list[StoredShared]:
 
     What cannot be read is told on standard error.
     """
-    return [state for url in urls(own) if (state := _read(url)) is not None]
+    states, problems = readable(own)
+    for problem in problems:
+        console.warn(problem)
+    return states
+
+
+def readable(own: str) -> tuple[list[StoredShared], list[str]]:
+    """Read what is shared in the store of a program and beside it; tell what cannot be read.
+
+    Args:
+        own: The URL of the program's own state.
+
+    Returns:
+        The shared states, and why others cannot be read.
+    """
+    states, problems = list[StoredShared](), list[str]()
+    for url in urls(own):
+        try:
+            state = read_shared(url, Settings.for_store(url))
+        except AutostateError as error:
+            problems.append(f"the shared state in {url} cannot be read: {error}")
+        else:
+            states += [] if state is None else [state]
+    return states, problems
 
 
 def urls(own: str) -> list[str]:
@@ -44,14 +67,6 @@ def parts(url: str) -> tuple[bool, bool]:
     settings = Settings.for_store(url)
     with contextlib.closing(open_state(url, settings, readonly=True)) as store:
         return parts_of(store, settings)
-
-
-def _read(url: str) -> StoredShared | None:
-    try:
-        return read_shared(url, Settings.for_store(url))
-    except AutostateError as error:
-        console.warn(f"the shared state in {url} cannot be read: {error}")
-        return None
 
 
 def rows(state: StoredShared) -> list[dict[str, Any]]:
@@ -162,12 +177,14 @@ def object_of(name: str, state: StoredState) -> tuple[StoredShared, StoredObject
         state: The program's own state, which has no such state object.
 
     Raises:
-        CommandError: There are others.
+        CommandError: There are others; or it may be in a state that cannot be read.
     """
-    states = found(state.url)
+    states, problems = readable(state.url)
     for each in states:
         if name in each.objects:
             return each, each.objects[name]
+    if problems:
+        raise CommandError("; ".join(problems))
     names = [other for each in states for other in each.objects]
     if not names:
         return None

@@ -72,7 +72,7 @@ class Watched:
         rows: The objects by name.
         state: The state at the last look that could read it.
         changes: The last changes, the newest last.
-        problem: Why the last look could not read the state; None: it could.
+        problem: Why the last look could not read the state, or what is shared; None: it could.
         writes: How many entries each look has found changed, by name.
     """
 
@@ -92,6 +92,7 @@ class Watched:
         self._monotonic = monotonic
         self._clock = clock
         self._shares: list[StoredShared] = []
+        self._shared_problem: str | None = None
         self._seen: object = None
         self._skipped = 0
         self._times: deque[float] = deque(maxlen=WINDOW + 1)
@@ -115,13 +116,14 @@ class Watched:
         else:
             try:
                 state = read_state(self._url)
-                shares = shared.found(self._url)
+                shares, problems = shared.readable(self._url)
+                self._shared_problem = "; ".join(problems) or None
             except AutostateError as error:
                 if self.state is None:
                     raise
                 self._note_problem(str(error))
                 return
-        self._note_problem(None)
+        self._note_problem(self._shared_problem)
         before, self.state = self.state, state
         shared_before, self._shares = self._shares, shares
         self.rows = {row.name: row for row in _rows(state, shares)}

@@ -186,6 +186,11 @@ def test_the_environment_names_it(crawl: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "progress" in done.stdout
     assert "the shared state in sqlite:///" in done.stderr
     assert "cannot be read" in done.stderr
+    for words in (["get", "others"], ["set", "others", "a", "1"], ["reset", "others", "-y"]):
+        done = call(*words)  # it may be there
+        assert re.fullmatch(r"autostate: the shared state in .* cannot be read: .*\n", done.stderr)
+        assert (done.returncode, done.stdout) == (1, "")
+    assert told("get", "progress", "page") == "0\n"
 
 
 def test_verify(crawl: Path) -> None:

@@ -198,6 +198,24 @@ def test_what_cannot_be_read(isolated: Path, clock: Clock) -> None:
     ]
 
 
+def test_a_shared_state_that_cannot_be_read(
+    isolated: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is told in the picture, once, and not beside it; the program's own is shown."""
+    with autostate.open(URL):
+        autostate.PersistedDict("d", page=1)
+    Path("shared.db").write_text("no database at all" * 100)
+    state = watched(clock)
+    state.look()
+    assert [*state.rows] == ["d"]
+    assert "is not an SQLite database" in str(state.problem)
+    assert len(seen(state)) == 1
+    Path("shared.db").unlink()
+    state.look()
+    assert str(state.problem) == "None"
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("width", [20, 80, 200])
 def test_a_picture_fits(isolated: Path, clock: Clock, width: int) -> None:
     """Whatever names, keys and values are, and however many objects there are."""
