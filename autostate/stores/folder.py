@@ -36,6 +36,7 @@ _LOOK: Final = 0.005
 _MENDABLE: Final = {
     errno.ENOSPC: "the disk is full: make room",
     errno.EDQUOT: "the disk quota is exhausted: make room",
+    errno.EFBIG: "the limit of the size of a file is reached (ulimit -f): raise it",
     errno.EIO: "the disk reports an error",
     errno.EMFILE: "this process has too many open files: close some",
     errno.ENFILE: "the system has too many open files: close some",
@@ -177,6 +178,7 @@ class _Files:
         """Hold the lock of the folder."""
         deadline = time.monotonic() + (_TIMEOUT if timeout is None else timeout)
         handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _handles.add(handle)
         try:
             while True:
                 try:
@@ -190,7 +192,9 @@ class _Files:
                     time.sleep(_LOOK)
             yield
         finally:
-            os.close(handle)
+            if handle in _handles:  # else this is a child
+                _handles.discard(handle)
+                os.close(handle)
 
     @contextlib.contextmanager
     def _translated(self) -> Generator[None]:
@@ -206,3 +210,15 @@ class _Files:
                 told = f"{told}: something that is no folder lies there. Move it away"
                 raise StoreError(told) from None
             raise StoreError(f"{told}: make the folder readable and writable") from None
+
+
+_handles: set[int] = set()
+"""Open files of locks: a child that is forked meanwhile would hold these locks while it lives."""
+
+
+def _leave_to_parent() -> None:
+    while _handles:
+        os.close(_handles.pop())
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

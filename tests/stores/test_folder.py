@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 import autostate
 from autostate.errors import DamagedStoreError, FencedError, StoreError
-from autostate.stores import Store, open_store
+from autostate.files import sync_folder
+from autostate.stores import Store, folder as folder_store, open_store
 from autostate.stores.indexed import ABANDONED, INDEX, MOST, OBJECTS
 
 
@@ -105,6 +107,42 @@ def test_what_a_killed_process_has_left_is_deleted(isolated: Path) -> None:
         store.write({}, ["record"])
     assert not {left, aside} & {each.name for each in folder.iterdir()}
     assert young in {each.name for each in folder.iterdir()}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_child_that_is_forked_meanwhile_keeps_no_lock(
+    is_killed: bool, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long-lived worker of a server would keep all others out for good."""
+    children: list[int] = []
+
+    def fork_now(folder: Path) -> None:
+        sync_folder(folder)
+        if not (child := os.fork()):
+            os.close(ends)
+            os.read(lives, 1)
+            os._exit(0)
+        children.append(child)
+        if is_killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    lives, ends = os.pipe()
+    with closing(opened(isolated)) as store:
+        store.write({"a": b"1"})
+        monkeypatch.setattr(folder_store, "sync_folder", fork_now)
+        if is_killed and (parent := os.fork()):
+            os.waitpid(parent, 0)
+        else:
+            store.write({"a": b"2"})
+    monkeypatch.undo()
+    with closing(opened(isolated)) as store:
+        store.write({"b": b"3"}, timeout=0.2)
+        assert store.read("a") == b"2"
+    os.close(ends)
+    os.close(lives)
+    for child in children:
+        os.waitpid(child, 0)
 
 
 def test_a_folder_that_cannot_be_made_is_refused_at_the_start(isolated: Path) -> None:
