@@ -25,6 +25,7 @@ def backup(path: str | os.PathLike[str], url: str | os.PathLike[str] | None = No
     Raises:
         FileExistsError: Something is at the path already. It was left unchanged.
         FileNotFoundError: Its folder is missing.
+        ValueError: No URL can name the path.
         CorruptStateError: A record is damaged; the message names it.
         StoreError: There is no state, or it cannot be read; or the file cannot be written.
         FlushError: As for `flush`, which raises the same other errors, too.

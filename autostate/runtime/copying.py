@@ -69,6 +69,7 @@ def copy(
     Raises:
         FileExistsError: The target is a file that exists. It was left unchanged.
         FileNotFoundError: The target is a file in a folder that is missing.
+        ValueError: The source and the target are one, or no URL can name the target.
         StateInUseError: A live process uses the target.
         CorruptStateError: A record is damaged; the message names it.
         StoreError: There is no state to copy, or one at the target, which is left unchanged; or a
@@ -113,6 +114,7 @@ def copy_into_file(
 ) -> str:
     """Copy a state into a new SQLite file; return its URL. See `copying.copy`."""
     target = Path(os.path.realpath(path))
+    _check_named(target)
     key = KeyFile(str(target))
     for each in (target, key.path):
         check_free(each)
@@ -138,6 +140,24 @@ def copy_into_file(
     finally:
         unfinished.unlink(missing_ok=True)
     return f"sqlite:///{target}"
+
+
+def _check_named(path: Path) -> None:
+    """Refuse a file from which nobody could go on.
+
+    Raises:
+        ValueError: Its URL would name another one, or none.
+    """
+    url = f"sqlite:///{path}"
+    try:
+        named = normalized(url)
+    except ValueError:
+        named = ""
+    if named != url:
+        raise ValueError(
+            f"{path} cannot be named by a URL, in which ? and {{…}} have a meaning: choose another "
+            "name"
+        )
 
 
 def _copy_key(source: Store, key: KeyFile) -> None:

@@ -126,6 +126,21 @@ def test_nothing_is_overwritten(isolated: Path) -> None:
     assert Path("file.db").read_text() == Path("link.db").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["a?b=c.db", "{program}.db", "{x}.db"])
+def test_a_copy_has_a_url(isolated: Path, name: str) -> None:
+    """From a file that no URL names, or that of another file, no program could go on."""
+    with autostate.open("sqlite:///s.db"):
+        autostate.PersistedDict("d", a=1)
+    files = _files()
+    with pytest.raises(ValueError, match=r"cannot be named by a URL.*choose another name$"):
+        autostate.backup(name, "sqlite:///s.db")
+    assert _files() == files
+    for odd in ("a? b.db", "a%20#@b.db"):
+        made = autostate.backup(odd, "sqlite:///s.db")
+        assert autostate.names(made) == ["d"]
+        Path(odd).unlink()
+
+
 @pytest.mark.usefixtures("copies")
 def test_there_is_nothing_to_copy(isolated: Path) -> None:
     """An empty copy would pass for a state."""
