@@ -115,9 +115,11 @@ def candidates(before: Sequence[str], begun: str = "") -> Iterator[tuple[str, st
         yield from _values(given.awaited, given)
         return
     if given.place is not None:
-        yield from _values(given.place, given)
-        if not begun.startswith("-"):
-            return
+        for word, about in _values(given.place, given):
+            if given.is_behind or not word.startswith("-"):  # else it would be an option
+                yield word, about
+    if given.is_behind or (given.place is not None and not begun.startswith("-")):
+        return
     for each in command.arguments:
         if each.flags[0].startswith("-") and each not in given.options:
             yield each.flags[-1], each.options.get("help", "")
@@ -132,6 +134,7 @@ class _Given:
         values: The values of the options that take one, by flag.
         awaited: The option whose value is awaited; None: none is.
         place: The argument that comes next by its place; None: there is none.
+        is_behind: Whether `--` is among them, behind which no option is one.
     """
 
     def __init__(self) -> None:
@@ -139,6 +142,7 @@ class _Given:
         self.values: dict[str, str] = {}
         self.awaited: Argument | None = None
         self.place: Argument | None = None
+        self.is_behind: bool = False
 
 
 def _given(command: Command, words: Sequence[str]) -> _Given:
@@ -147,6 +151,10 @@ def _given(command: Command, words: Sequence[str]) -> _Given:
     made, at = _Given(), 0
     left = iter(words)
     for word in left:
+        if made.is_behind or word == "--":
+            at += made.is_behind
+            made.is_behind = True
+            continue
         name, equals, value = word.partition("=")
         known = flags.get(name) if name.startswith("-") else None
         if known is None:

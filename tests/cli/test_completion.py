@@ -55,6 +55,19 @@ def test_what_may_follow(crawl: Path) -> None:
     assert {"--json", "--url"} < words("ls")
 
 
+def test_what_begins_with_a_hyphen(crawl: Path) -> None:
+    """Is offered behind --, and no option is."""
+    with autostate.open("sqlite:///.autostate/shop.db"):
+        autostate.PersistedDict("-names")
+    names = {"progress", "two words", "hits-shop"}
+    assert words("get", "-p", "shop") == names
+    assert words("get", "-p", "shop", begun="-") > names
+    assert "-names" not in words("get", "-p", "shop", begun="-")
+    assert words("get", "-p", "shop", "--") == {*names, "-names"}
+    assert words("get", "-p", "shop", "--", begun="-") == {*names, "-names"}
+    assert words("set", "-p", "shop", "--", "-names", "-k", begun="-") == set()
+
+
 def test_what_cannot_be_read_completes_nothing(crawl: Path) -> None:
     """And tells nothing: the user is in the middle of a line."""
     data = Path(".autostate/shop.db").read_bytes()
