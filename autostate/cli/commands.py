@@ -49,6 +49,8 @@ def run() -> None:
         _forget_output()
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        if sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write("\n")  # behind a question, and what the terminal shows: ^C
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         _fail(*_told(error))

@@ -79,11 +79,16 @@ def read(what: str) -> str:
     Raises:
         CommandError: Nothing can be read, or no text.
     """
+    no_text = "is no text in UTF-8, and nothing was changed: give bytes as base64"
     if _is_terminal():
         try:
-            return getpass.getpass(f"{what}: ")
+            return getpass.getpass(f"{escapes.printable(what)}: ")
         except EOFError:
+            sys.stderr.write("\n")
             raise CommandError("nothing was given, and nothing was changed") from None
+        except UnicodeDecodeError:  # whose message quotes a byte
+            sys.stderr.write("\n")
+            raise CommandError(f"what was given {no_text}") from None
     data = read_bytes()
     if not data:
         raise CommandError(
@@ -92,9 +97,7 @@ def read(what: str) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise CommandError(
-            "standard input is no text in UTF-8, and nothing was changed: give bytes as base64"
-        ) from None
+        raise CommandError(f"standard input {no_text}") from None
     return text.removesuffix("\n").removesuffix("\r")
 
 
@@ -124,5 +127,8 @@ def ask(question: str, *, yes: bool) -> None:
         raise UsageError("nothing was changed: there is no terminal to ask on, so say --yes")
     sys.stderr.write(f"{escapes.printable(question)} [y/N]: ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    answer = sys.stdin.readline()
+    if not answer:  # Ctrl-D, which leaves the cursor where it is
+        sys.stderr.write("\n")
+    if answer.strip().lower() not in {"y", "yes"}:
         raise CommandError("nothing was changed")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from autostate.cli import console, document, exchange, points, shared
+from autostate.cli import console, document, escapes, exchange, points, shared
 from autostate.cli.choosing import choose
 from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.past import point
@@ -99,6 +99,9 @@ def _write(
 
 
 def _put(file: str, data: bytes) -> None:
+    if file == STDOUT and sys.stdout.isatty():
+        console.write_exactly(escapes.in_json(data.decode()).removesuffix("\n"))
+        return
     if file == STDOUT:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -87,6 +90,49 @@ def test_a_text_is_printed_as_it_is_for_scripts(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     COMMANDS["get"].run(["d", "text"])
     assert capsys.readouterr().out == "one\ttwo\\x9b31m\\u202e\nthree\n"
+
+
+def test_a_document_on_a_terminal(
+    hostile: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is the same JSON, and steers it no more than other JSON."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    COMMANDS["export"].run(["-"])
+    printed = capsys.readouterr().out
+    assert printed.replace("\n", "").isprintable()
+    COMMANDS["export"].run(["all.json"])
+    assert json.loads(printed) == json.loads(Path("all.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "keys", "code", "last"),
+    [
+        ("reset d", b"\x04", 1, "autostate: nothing was changed"),
+        ("reset d", b"\x03", 130, ""),
+        ("set d n -", b"\x04", 1, "autostate: nothing was given, and nothing was changed"),
+        ("set d n -", b"s3cret\xff\n", 1, "autostate: what was given is no text in UTF-8, and "),
+    ],
+    ids=["no answer", "Ctrl-C", "no value", "bytes"],
+)
+def test_answers(isolated: Path, words: str, keys: bytes, code: int, last: str) -> None:
+    """What follows a question is on a line of its own, and quotes nothing."""
+    with autostate.open("sqlite:///.autostate/crawl.db"):
+        autostate.PersistedDict("d", n="a")
+    process, main = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "autostate", *words.split()])
+    shown = b""
+    with contextlib.suppress(OSError):  # of Linux, once nobody has the other side open
+        while more := os.read(main, 1000):
+            shown += more
+            if keys and shown.endswith(b": "):
+                os.write(main, keys)
+                keys = b""
+    os.close(main)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == code
+    assert shown.decode().splitlines()[-1].startswith(last)
+    assert b"s3cret" not in shown
+    assert shown.endswith(b"\n")
 
 
 def test_json_is_safe_and_the_same() -> None:
