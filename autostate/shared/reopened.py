@@ -25,16 +25,17 @@ class Reopened(StoreAround):
 
     def __init__(self, before: Store, opener: Callable[[], Store]) -> None:
         super().__init__(before)
-        self.apart: tuple[str, ...] = getattr(before, "apart", ())  # to know it opens nothing
-        self._before = before
+        self._before = before  # lest it is freed
         self._opener = opener
         self._is_open = False
 
     def __getattr__(self, name: str) -> Any:
-        """Give an attribute that only some stores have."""
-        return getattr(self._opened(), name)
+        """Give an attribute that only some stores have; what can be called belongs to this one."""
+        found = getattr(self.store, name)
+        return getattr(self._opened(), name) if callable(found) else found
 
     def _opened(self) -> Store:
+        """Give the store of this process; `Prefixed` lets one thread call at a time."""
         if not self._is_open:
             self.store = self._opener()
             self._is_open = True
