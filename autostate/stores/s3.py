@@ -66,7 +66,7 @@ class S3Store(ApartStore):
             too, from the environment, as `AWS_ACCESS_KEY_ID`.
     """
 
-    metered = True
+    metered: bool = True
     outlives_run = True
 
     def __init__(self, url: str) -> None:
