@@ -38,6 +38,7 @@ its children by `os._exit`, without `atexit`, so there one of its own finalizers
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import functools
@@ -128,11 +129,18 @@ _shutdown_sent = False
 _saves_last: threading.Thread | None = None
 """The thread that saves for the last time, and then sends the signal that ends this process."""
 _forking = threading.local()
+_allocate_lock = _thread.allocate_lock
+"""What makes locks: gevent and eventlet replace it."""
 
 
 def register(keeper: Keeper) -> None:
-    """Let a keeper save at the end of the process, too."""
+    """Let a keeper save at the end of the process, too.
+
+    Raises:
+        RuntimeError: Threads were replaced too late; see `check_threads`.
+    """
     global keepers
+    check_threads()
     with _lock:
         if keeper not in keepers:  # Ctrl-C may have ended an attempt
             keepers = (*keepers, keeper)
@@ -141,6 +149,23 @@ def register(keeper: Keeper) -> None:
         _finish_in_child()
         _expect_end_of_child()
     recheck()
+
+
+def check_threads() -> None:
+    """Refuse to go on if others have replaced threads and locks since this module was imported.
+
+    Greenlets would wait in its older locks and queues. That stops all of them, the one that is
+    waited for among them.
+
+    Raises:
+        RuntimeError: They have.
+    """
+    if _thread.allocate_lock is not _allocate_lock:
+        raise RuntimeError(
+            "autostate was imported before gevent or eventlet replaced the threads of Python, and "
+            "would hang: call monkey.patch_all() first, before all other imports. With "
+            "--preload of gunicorn, its configuration file is the place for that"
+        )
 
 
 def unregister(keeper: Keeper) -> None:
@@ -153,7 +178,12 @@ def unregister(keeper: Keeper) -> None:
 
 
 def recheck() -> None:
-    """Install missing handlers of signals, if this thread may."""
+    """Install missing handlers of signals, if this thread may.
+
+    Raises:
+        RuntimeError: Threads were replaced too late; see `check_threads`.
+    """
+    check_threads()
     if keepers and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if _handler_of(number) is _on_signal:  # nearly always: every flush looks
@@ -359,7 +389,7 @@ def _exit() -> None:
     A handler of the program may have restored the default action before it ended the process: a
     second signal would strike in the middle of the save. With the library's handler it waits.
     """
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt, RuntimeError):
         recheck()
     with contextlib.suppress(KeyboardInterrupt):  # the user does not want to wait, and was told
         uninterrupted(exit_now)  # repeated if Ctrl-C struck before it had begun
