@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, Final, Literal, Protocol
 
 from autostate.runtime.info import SharedInfo
@@ -61,12 +62,16 @@ Options = Mapping[str, Any]
 """What a container was created with, beside its name."""
 
 
-def _detached(cls: type[Any], name: str, _options: Options, /) -> Any:
-    """Stand in for `attach` as long as nothing keeps shared state."""
-    raise RuntimeError(f"nothing keeps shared state, so {cls.__name__}({name!r}) cannot be created")
+def _loading(cls: type[Any], name: str, options: Options, /) -> Any:
+    """Stand in for `attach` until the module is loaded that keeps shared state.
+
+    A task that cloudpickle has pickled, as joblib does, brings the classes alone.
+    """
+    import_module("autostate.shared.home")
+    return attach(cls, name, options)
 
 
-attach: Callable[[type[Any], str, Options], Any] = _detached
+attach: Callable[[type[Any], str, Options], Any] = _loading
 """Gives the live object of a class and a name; the module that keeps shared state replaces it.
 
 A new object is made by `cls._made_(handle, options)`, and filled by the functions of the builtin.

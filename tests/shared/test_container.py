@@ -9,9 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from autostate.shared import handle as seam
 from autostate.shared.handle import ABSENT
-from autostate.shared.set import SharedSet
 from tests.shared.kit import BUILTIN, CLASSES, CONTENT, filled, writes
 from tests.shared.test_frozen import NEWER
 from tests.test_parity import FOREIGN, READING, mutating
@@ -180,14 +178,6 @@ def test_what_reads_and_then_writes_holds_the_lock(kind: str, name: str, args: A
     shared._handle_.held.clear()
     getattr(shared, name)(*args)
     assert shared._handle_.held == [True]
-
-
-def test_nothing_is_made_where_nothing_keeps_shared_state() -> None:
-    """The seam raises until it is replaced."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seam, "attach", seam._detached)
-        with pytest.raises(RuntimeError, match=r"SharedSet\('seen'\)"):
-            SharedSet("seen")
 
 
 def test_absent_is_one_object() -> None:

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cloudpickle
 import pytest
+
+from autostate.shared.set import SharedSet
+from tests import programs
 
 PROGRAM = """
 import multiprocessing, sys
@@ -39,3 +43,11 @@ def test_each_task_counts_once(how: str, isolated: Path) -> None:
     (isolated / "pool.py").write_text(PROGRAM)
     command = [sys.executable, "pool.py", how]
     assert subprocess.check_output(command, text=True, env={**os.environ}) == "50 50\n"
+
+
+def test_a_task_may_be_pickled_with_its_code(isolated: Path) -> None:
+    """As joblib does: the worker gets the class, and imports nothing else."""
+    task = cloudpickle.dumps(lambda: SharedSet("seen").add(7))
+    look = "import autostate\nprint(autostate.SharedSet('seen'))"
+    done = programs.run(f"import pickle\npickle.loads({task!r})()\n{look}")
+    assert done.stdout == "SharedSet({7})\n", done.stderr
