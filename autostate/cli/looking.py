@@ -8,6 +8,7 @@ from typing import Any
 
 from autostate.cli import console, escapes, plain, shared, tables
 from autostate.cli.choosing import choose
+from autostate.cli.points import nothing_in, refuse_nothing
 from autostate.cli.reading import read, value_at
 from autostate.journal.verifying import Verified, verify as verify_records
 from autostate.runtime.opening import open_state
@@ -21,6 +22,8 @@ def ls(*, at: str | None, url: str | None, program: str | None, as_json: bool) -
     state = read(url, program, at)
     rows = tables.object_rows(state)
     shares = shared.found(state.url) if at is None else []
+    if not shares:
+        refuse_nothing(state)
     left = shared.unpublished(state) if at is None else None
     if as_json:
         there = [shared.as_json(each) for each in shares]
@@ -80,6 +83,8 @@ def verify(*, url: str | None, program: str | None, as_json: bool) -> None:
         SystemExit: Something is damaged.
     """
     found = [_verified(each) for each in shared.urls(choose(url, program).url)]
+    if not any(each["records"] for each in found):
+        raise nothing_in(found[0]["store"])
     problems = [problem for each in found for problem in each["problems"]]
     if as_json:
         console.write_json({"damaged": bool(problems), "stores": found})

@@ -54,13 +54,19 @@ class Point(NamedTuple):
         return StoredState(self.url, found.nodes, found.saved_at, None, None)
 
     def objects(self) -> dict[str, Any]:
-        """Give the values of all state objects by name, and of shared ones in the same store."""
+        """Give the values of all state objects by name, and of shared ones in the same store.
+
+        Raises:
+            CommandError: Nothing was ever saved there.
+        """
         state = self.state()
         values = Values(state)
         found = {name: values.of(name) for name in state.roots}
         both = None if self.at else read_shared(self.url, Settings.for_store(self.url))
         for name, each in {} if both is None else both.objects.items():
             found.setdefault(name, shared.value_of(each))
+        if both is None and self.at is None:
+            refuse_nothing(state)
         return found
 
 
@@ -87,6 +93,23 @@ class Exported(NamedTuple):
             raise CommandError(f"{self.path} is no document of autostate export")
         values = Values(found.state)
         return {name: values.of(name) for name in found.state.roots}
+
+
+def refuse_nothing(state: StoredState) -> None:
+    """Refuse a place where nothing is: on a server or in a folder, the name of it may be wrong.
+
+    Raises:
+        CommandError: Nothing was ever saved there.
+    """
+    if state.saved_at is None and state.owner is None and not state.nodes:
+        raise nothing_in(state.url)
+
+
+def nothing_in(url: str) -> CommandError:
+    """Make the error for a place where nothing was ever saved."""
+    return CommandError(
+        f"nothing was ever saved in {url}: check its name, or let the program save first"
+    )
 
 
 def named(text: str, url: str | None, program: str | None) -> Point | Exported:

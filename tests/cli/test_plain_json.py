@@ -101,6 +101,27 @@ def test_no_password_is_told(isolated: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert "for each {program}" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("url", ["file:///{}/none?state=typo", "apify:typo"])
+def test_a_name_that_is_wrong(crawl: str, isolated: Path, url: str) -> None:
+    """Where no file can be missing, a state that is empty is told as one that is not there."""
+    url = url.format(isolated)
+    for words in (
+        ["ls", "-u", url],
+        ["verify", "--json", "-u", url],
+        ["diff", url],
+        ["diff", ".", url],
+    ):
+        done = call(*words)
+        assert (done.returncode, done.stdout) == (1, ""), words
+        assert done.stderr.startswith("autostate: nothing was ever saved in "), words
+        assert done.stderr.count("\n") == 1
+    with autostate.open(url):
+        autostate.PersistedDict("d")
+    assert told("ls", "-u", url) == "d\tdict\t0\t2\n"
+    told("verify", "-u", url)
+    told("diff", url)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
