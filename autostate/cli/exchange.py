@@ -262,12 +262,18 @@ def _read_shelf(source: str) -> dict[str, Any]:
 
     try:
         shelf = shelve.open(source, flag="r")  # noqa: S301, SIM115 - with consent; closed below
-    except dbm.error as error:
+    except (*dbm.error, ValueError, SyntaxError, TypeError) as error:  # also of a damaged index
         raise CommandError(
-            f"{source} is no shelf, or of a kind that is not known here ({error})"
+            f"{source} is no shelf, or damaged, or of a kind that is not known here ({error})"
         ) from None
     with contextlib.closing(shelf):
-        return {key: _unpickled(lambda: shelf[key], f"{source}[{key!r}]") for key in shelf}  # noqa: B023
+        try:
+            keys = [*shelf]
+        except ValueError:
+            raise CommandError(
+                f"{source} is damaged, or no shelf: it has keys that are no texts in UTF-8"
+            ) from None
+        return {key: _unpickled(lambda: shelf[key], f"{source}[{key!r}]") for key in keys}  # noqa: B023
 
 
 def _read_sqlitedict(path: Path, table: str, *, trusted: bool) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dbm.dumb
 import json
+import pickle
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 import autostate
+from autostate.cli.errors import CommandError
 from autostate.cli.parser import COMMANDS
 from tests.cli.test_commands import call, told
 
@@ -83,3 +87,21 @@ def test_what_is_large_is_not_printed_by_rich(
     assert len(used) == 2
     COMMANDS["show"].run(["d", "many", "--all", "-u", "crawl.db"])
     assert len(used) == 2
+
+
+def test_a_damaged_shelf(isolated: Path) -> None:
+    """Is told in a line that names it, and makes no store."""
+    keys, index = "keys that are no texts in UTF-8", "is no shelf, or damaged"
+    for name, key, text, problem in (
+        ("a", b"\xff", "", keys),
+        ("b", b"k", "'k', print(1)\n", index),
+        ("c", b"k", "((((\n", index),
+    ):
+        with contextlib.closing(dbm.dumb.open(name, "n")) as shelf:
+            shelf[key] = pickle.dumps(1)
+        if text:
+            Path(f"{name}.dir").write_text(text)
+        words = ["import", name, "-f", "shelve", "--unsafe-pickle", "-u", "new.db"]
+        with pytest.raises(CommandError, match=f"nothing was imported from {name}: .*{problem}"):
+            COMMANDS[words[0]].run(words[1:])
+    assert not Path("new.db").exists()
