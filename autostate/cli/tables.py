@@ -33,6 +33,7 @@ SHOWN = 100
 def object_rows(state: StoredState) -> list[dict[str, Any]]:
     """Give name, kind, number of entries and bytes of each state object."""
     roots = state.roots
+    outer = {*roots.values()}
     measured = {at: size_of(node) for at, node in state.nodes.items()}
     rows = []
     for name, at in roots.items():
@@ -40,10 +41,11 @@ def object_rows(state: StoredState) -> list[dict[str, Any]]:
         kind = node.kind
         if kind == "object":
             kind = f"instance of {str(node.metadata['class']).rpartition(':')[2]}"
-        seen, left, size = set(roots.values()) - {at}, [at], 0
+        seen, left, size = set[int](), [at], 0
         while left:
             each = left.pop()
-            if each not in seen and each in measured:
+            is_inside = each == at or each not in outer
+            if is_inside and each not in seen and each in measured:
                 seen.add(each)
                 size += measured[each][0]
                 left += measured[each][1]

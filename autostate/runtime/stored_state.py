@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +48,7 @@ class StoredState:
     owner: Owner | None
     alive: bool | None
 
-    @property
+    @cached_property
     def roots(self) -> dict[str, int]:
         """The nodes of the program's state objects, by name."""
         found = {node.name: at for at, node in self.nodes.items() if node.name is not None}

@@ -6,6 +6,7 @@ import contextlib
 import dbm.dumb
 import json
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,8 @@ import pytest
 import autostate
 from autostate.cli.errors import CommandError
 from autostate.cli.parser import COMMANDS
+from autostate.ownership.state_names import of_programs
+from autostate.runtime import stored_state
 from tests.cli.test_commands import call, told
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
@@ -105,3 +108,24 @@ def test_a_damaged_shelf(isolated: Path) -> None:
         with pytest.raises(CommandError, match=f"nothing was imported from {name}: .*{problem}"):
             COMMANDS[words[0]].run(words[1:])
     assert not Path("new.db").exists()
+
+
+def test_many_state_objects(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their names are found and sorted once for each state that is read, and not for each name."""
+    with autostate.open(URL):
+        for number in range(50):
+            autostate.PersistedDict(f"d{number}", inside=[number])
+    calls: list[int] = []
+
+    def counted(names: Iterable[str]) -> list[str]:
+        calls.append(1)
+        return of_programs(names)
+
+    monkeypatch.setattr(stored_state, "of_programs", counted)
+    for words in (["export", "all.json"], ["ls"], ["watch", "--count", "2", "--interval", "0.001"]):
+        calls.clear()
+        COMMANDS[words[0]].run([*words[1:], "-u", "crawl.db"])
+        assert len(calls) <= 3, words
+    calls.clear()
+    COMMANDS["import"].run(["all.json", "-u", "new.db"])
+    assert len(calls) <= 5
