@@ -17,6 +17,8 @@
     object.py       one of them: its entries, its writes, and its container
     held.py         what open blocks of `atomic()` have changed
     inherited.py    what the parent of a forked process had not published
+    reopened.py     the store of the parent, opened anew in the child
+    setback.py      a store that was restored from a backup, or deleted
     own_writer.py   the writers of the replica
     refresher.py    the thread that refreshes at an interval
     keys.py         keys as texts

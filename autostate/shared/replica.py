@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -27,6 +28,7 @@ from autostate.shared.object import Shared
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
 from autostate.shared.patience import Patience
 from autostate.shared.reopened import Reopened
+from autostate.shared.setback import Setback
 from autostate.shared.shelf import Base, ClosedError, Reading, Shelf, Survey
 from autostate.shared.writer import FullError, Writer
 from autostate.stores.base import Store
@@ -82,6 +84,7 @@ class Replica:
         self._reading: Reading | None = None
         self._refreshing = threading.Lock()
         self._patience = Patience(is_metered=store.metered)
+        self._setback = Setback(store.url, is_one_step=not self.shelf.has_single_lineages)
         self._surveyed: Survey | None = None
         self.writer: OwnWriter = self._own_writer()
         self._others: dict[str, Confirmed] = {}
@@ -260,9 +263,11 @@ class Replica:
         end = Deadline.after(LONGEST_WAIT if timeout is None else timeout)
         for pause in self._patience.pauses():
             began = time.monotonic()
+            with self.lock:
+                known = self._known()
             reading = self.shelf.read(timeout)
             with self.lock:
-                if self._accept(reading):
+                if self._accept(reading, known):
                     self._read_at = max(self._read_at, began)
                     self._read_until = time.monotonic()
                     return reading
@@ -286,16 +291,27 @@ class Replica:
                 found.update(entries)
         return found
 
-    def _accept(self, reading: Reading) -> bool:
-        """Let the writers follow what was read; tell whether it can be shown; the lock is held."""
-        writers = self._follow_all(reading.base, reading.generation)
-        before = self._reading
-        # Of two threads that read, the later one may have read the earlier state.
-        is_old = max(each.generation for each in writers) > reading.generation or (
-            before is not None and reading.is_before(before)
-        )
-        if not reading.is_settled or is_old:
+    def _known(self) -> tuple[Reading | None, int]:
+        """Give what was read last, and the latest generation of a writer; the lock is held."""
+        return self._reading, max(each.generation for each in self._writers())
+
+    def _accept(self, reading: Reading, known: tuple[Reading | None, int]) -> bool:
+        """Let the writers follow what was read; tell whether it can be shown; the lock is held.
+
+        Args:
+            reading: What was read.
+            known: What was known when the reading began.
+        """
+        self._follow_all(reading.base, reading.generation)
+        if not reading.is_settled:
             return False
+        before, latest = self._known()
+        # Of two threads that read, the later one may have read the earlier state.
+        if latest > reading.generation or (before is not None and reading.is_before(before)):
+            if (before, latest) != known or not self._setback.is_certain():
+                return False
+        else:
+            self._setback.clear()
         self._reading = reading
         self._inherited.note(reading)
         for confirmed in self._others.values():
@@ -314,12 +330,13 @@ class Replica:
             self._reading = before.on(found)
             self._inherited.note(self._reading)
 
-    def _follow_all(self, base: Base, generation: int) -> list[ReplicaWriter]:
-        others = [each.writer for each in self._others.values()]
-        writers = [self.writer, *(writer for writer in others if writer is not None)]
-        for writer in writers:
+    def _follow_all(self, base: Base, generation: int) -> None:
+        for writer in self._writers():
             writer.follow(base, generation)
-        return writers
+
+    def _writers(self) -> list[ReplicaWriter]:
+        others = [each.writer for each in self._others.values()]
+        return [self.writer, *(writer for writer in others if writer is not None)]
 
     def _fill(self, shared: Shared, reading: Reading) -> None:
         """Merge all contributions to an object; the lock is held."""
@@ -351,9 +368,10 @@ class Replica:
         for kind_name, entries in reading.base.objects.get(name, {}).items():
             fold.checked(kind, name, kind_name)
             yield entries
-        mine = {self.writer.id, *(key for key, each in self._others.items() if each.writer)}
+        # Earlier lineages of a writer are there only if the store has gone back.
+        mine = {each.id: each.generation for each in self._writers()}
         for key, line in reading.lines.items():
-            if key.writer not in mine and name in line.objects:
+            if key.generation < mine.get(key.writer, sys.maxsize) and name in line.objects:
                 kind_name, entries = line.objects[name]
                 fold.checked(kind, name, kind_name)
                 yield entries
