@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate.deadline import Deadline
 from autostate.errors import FlushError, ReadOnlyError, StoreUnavailableError, forget_locals
+from autostate.process.turns import Turns
 from autostate.shared import fold
 from autostate.shared.clock import HybridClock
 from autostate.shared.held import Held, Target
@@ -82,7 +83,7 @@ class Replica:
         self._clock = HybridClock(now)
         self._store = store
         self._reading: Reading | None = None
-        self._refreshing = threading.Lock()
+        self._refreshing = Turns(f"another thread reads {store.url}")
         self._patience = Patience(is_metered=store.metered)
         self._setback = Setback(store.url, is_one_step=not self.shelf.has_single_lineages)
         self._surveyed: Survey | None = None
@@ -142,8 +143,9 @@ class Replica:
         Raises:
             StoreError: The store could not be read.
         """
-        with self._refreshing:
-            reading = self._read(None)
+
+        def go_on(timeout: float | None) -> ReplicaWriter:
+            reading = self._read(timeout)
             with self.lock:
                 # The own state may have been restored to an earlier moment, with a lower epoch.
                 epochs = [key.epoch + 1 for key in reading.lines if key.writer == name]
@@ -157,6 +159,8 @@ class Replica:
                 forget(writer.number)
                 self._inherited.forget(name)
                 return writer
+
+        return self._refreshing.run(go_on, None)
 
     def show_again(self, name: str, keys: Collection[str] = ()) -> None:
         """Show keys of an object anew, without reading; also those that are not clear."""
@@ -226,10 +230,12 @@ class Replica:
         Raises:
             StoreError: The store could not be read.
         """
-        with self._refreshing:
-            began = time.monotonic()
-            self._read(timeout)
-            self._fetched_at = began
+        self._refreshing.run(self._fetch, timeout)
+
+    def _fetch(self, timeout: float | None) -> None:
+        began = time.monotonic()
+        self._read(timeout)
+        self._fetched_at = began
 
     def show(self) -> None:
         """Show what was read last; an object that cannot be shown keeps no other one back.
@@ -464,7 +470,7 @@ class Replica:
         before = self.shelf, self._store
         self._store = Reopened(before[1], opener)
         self.shelf = Shelf(self._store, before[0].past)
-        self._refreshing = threading.Lock()
+        self._refreshing = Turns(f"another thread reads {self._store.url}")
         if not is_locked:
             self.lock = self.tracker.lock = threading.RLock()
             for each in self.objects.values():

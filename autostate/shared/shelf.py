@@ -37,7 +37,6 @@ the lineages first, and then base and marks.
 from __future__ import annotations
 
 import builtins
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -47,6 +46,7 @@ from autostate.errors import AutostateError, FencedError, StoreError, StoreUnava
 from autostate.journal.commit import NodeState
 from autostate.journal.head import HEADS, OWNER
 from autostate.journal.recovery import Recovery
+from autostate.process.turns import Turns
 from autostate.runtime.place import SHARED_KEYS as PREFIX
 from autostate.shared.kinds import Entries
 from autostate.shared.line import LINES, Line, LineKey, newest, opened, parse_key, sealed
@@ -198,32 +198,34 @@ class Prefixed(StoreAround):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._calling = threading.Lock()
+        self._turns = Turns(f"another thread waits for {store.url}")
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
-        with self._calling:
-            return self.store.read(PREFIX + key, timeout=timeout)
+        return self._turns.run(lambda left: self.store.read(PREFIX + key, timeout=left), timeout)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""
-        with self._calling:
-            found = self.store.list(PREFIX + prefix, timeout=timeout)
+        found = self._turns.run(
+            lambda left: self.store.list(PREFIX + prefix, timeout=left), timeout
+        )
         return [key.removeprefix(PREFIX) for key in found]
 
     def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
         """Return all records whose key begins with one of the prefixes; see `Store.scan`."""
-        with self._calling:
-            found = self.store.scan([PREFIX + prefix for prefix in prefixes], timeout=timeout)
+        whole = [PREFIX + prefix for prefix in prefixes]
+        found = self._turns.run(lambda left: self.store.scan(whole, timeout=left), timeout)
         return {key.removeprefix(PREFIX): data for key, data in found.items()}
 
     def read_many(
         self, keys: Sequence[str], *, timeout: float | None = None
     ) -> Iterator[bytes | None]:
         """Read records one after another; see `Store.read_many`."""
-        # All of them at once: a caller that stopped in between would hold the lock.
-        with self._calling:
-            return iter([*self.store.read_many([PREFIX + key for key in keys], timeout=timeout)])
+        whole = [PREFIX + key for key in keys]
+        # All of them at once: a caller that stopped in between would keep its turn.
+        return iter(
+            self._turns.run(lambda left: [*self.store.read_many(whole, timeout=left)], timeout)
+        )
 
     def write(
         self,
@@ -234,13 +236,12 @@ class Prefixed(StoreAround):
         timeout: float | None = None,
     ) -> None:
         """Write and delete records; see `Store.write`."""
-        with self._calling:
-            self.store.write(
-                {PREFIX + key: data for key, data in puts.items()},
-                [PREFIX + key for key in deletes],
-                expect=None if expect is None else {PREFIX + k: d for k, d in expect.items()},
-                timeout=timeout,
-            )
+        written = {PREFIX + key: data for key, data in puts.items()}
+        gone = [PREFIX + key for key in deletes]
+        there = None if expect is None else {PREFIX + k: d for k, d in expect.items()}
+        self._turns.run(
+            lambda left: self.store.write(written, gone, expect=there, timeout=left), timeout
+        )
 
 
 def _marks(generation: int) -> tuple[str, str]:

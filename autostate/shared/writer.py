@@ -28,6 +28,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from autostate.errors import StoreError, StoreUnavailableError
+from autostate.process.turns import Turns
 from autostate.shared.clock import HybridClock
 from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into, own_kept
 from autostate.shared.line import Line, LineKey, first_attempt
@@ -111,7 +112,7 @@ class Writer:
         self._former: list[str] = []  # keys with less in them
         self._flying: str | None = None  # the key of a publication whose outcome is not noted
         self._arrived: Line | None = None  # what is acknowledged, and not noted everywhere
-        self._publishing = threading.Lock()
+        self._publishing = Turns(f"another thread publishes in {shelf.store.url}")
 
     # -- the origin of changes: see `kinds.Origin` ------------------------------------------------
 
@@ -188,8 +189,7 @@ class Writer:
             UncertainError: It will never be known whether some changes were counted.
             StoreUnavailableError: The outcome is unknown. Try again.
         """
-        with self._publishing:
-            return self._publish(timeout)
+        return self._publishing.run(self._publish, timeout)
 
     def _publish(self, timeout: float | None) -> int:
         last, size, count = self.number, 0, None
