@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +21,7 @@ from autostate.cli.forms import (
     is_mapping,
     mapping,
     pairs_of,
+    parsed,
     plain_json,
 )
 from autostate.cli.kinds import (
@@ -144,8 +144,8 @@ class Fitting:
         if kind not in GIVEN | JSONS | {"None"}:
             raise only_its_program(kind, "the value")
         try:
-            given = json.loads(text)
-        except (ValueError, RecursionError):
+            given = parsed(text)
+        except ValueError:
             if kind == "None":
                 return text
             raise CommandError(

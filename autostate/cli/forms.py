@@ -6,11 +6,13 @@ if it lay inside another one: `{"$set": [1, 2]}`. Nothing here builds a value of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import UNSET, Raw
 
+from autostate.cli.errors import CommandError
 from autostate.codec import Unknown, dump, encode_key, jsonable
 from autostate.codec.raw import is_tagged
 from autostate.journal.commit import SEQUENCES, Change, NodeState
@@ -29,6 +31,19 @@ def plain_json(value: Any) -> Any:
         Unsupported: It cannot be saved.
     """
     return jsonable(value, lambda _: None)
+
+
+def parsed(text: str) -> Any:
+    """Parse JSON; how deep the parser goes differs between versions of Python.
+
+    Raises:
+        CommandError: It is nested too deeply.
+        ValueError: It is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise CommandError("it is nested too deeply to be saved, and nothing was changed") from None
 
 
 def key_json(key: Any) -> Any:

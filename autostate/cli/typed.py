@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 from typing import Any
 
 from autostate.cli.errors import CommandError
 from autostate.cli.fitting import Absent, Fitting
-from autostate.cli.forms import holds_secrets, plain_json
+from autostate.cli.forms import holds_secrets, parsed, plain_json
 from autostate.cli.kinds import check_secret, kind_of, with_content
 from autostate.cli.paths import LITERAL_ERRORS
 from autostate.journal.commit import NodeState
@@ -85,8 +84,8 @@ class Typed:
         quoted = self._fitting.quoted(text)
         if way == "json":
             try:
-                value = json.loads(text)
-            except (ValueError, RecursionError):
+                value = parsed(text)
+            except ValueError:
                 raise CommandError(
                     f'{quoted} is no JSON, such as 7, true, [1, 2] or "text"'
                 ) from None
