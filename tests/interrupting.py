@@ -82,8 +82,10 @@ class Interrupt:
         """Trace functions of the library by instruction, and no others."""
         if self.ours not in frame.f_code.co_filename or "/tests/" in frame.f_code.co_filename:
             return None
+        # Python 3.14 asks for instructions only in a frame that has its function already.
+        frame.f_trace = follow = _Frame(self)
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return _Frame(self)
+        return follow
 
     def arrive(self, frame: FrameType) -> None:
         """Count a place, and raise if it is the one."""

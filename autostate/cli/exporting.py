@@ -118,6 +118,8 @@ def _make(file: str, write: Callable[[Path], object]) -> None:
             folder.mkdir(mode=0o700)
             write(folder / target.name)
         except OSError as error:  # of a file whose name nobody has given
+            if error.errno is None:  # of a module that makes shelves
+                raise CommandError(f"{target} cannot be written: {error}") from None
             error.filename = str(target)
             raise
         made = sorted(folder.iterdir())

@@ -73,8 +73,11 @@ def _target(url: str | None, program: str | None) -> str:
 def _parsed(
     file: str, name: str | None, form: str, table: str, *, trusted: bool
 ) -> document.Parsed:
-    if file != STDOUT and not _is_elsewhere(file, form) and not Path(file).exists():
-        raise UsageError(f"there is no file {file}")
+    if file != STDOUT and not _is_elsewhere(file, form):
+        try:
+            Path(file).stat()
+        except FileNotFoundError:
+            raise UsageError(f"there is no file {file}") from None
     stem = Path(file.rpartition(":")[2]).stem if name is None else name
     if form != "json":
         if file == STDOUT:

@@ -323,7 +323,7 @@ def test_a_shelf_on_a_full_disk(isolated: Path) -> None:
         autostate.PersistedDict("d", n="x" * 2000)
     done = programs.run_python("-c", FULL, "export", "shelf", "d", "-f", "shelve")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith(f"autostate: {isolated}/shelf cannot be written because a file")
+    assert done.stderr.startswith(f"autostate: {isolated}/shelf cannot be written")
     assert [each.name for each in Path().iterdir()] == [".autostate"]
 
 
