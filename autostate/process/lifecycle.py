@@ -131,16 +131,19 @@ _saves_last: threading.Thread | None = None
 _forking = threading.local()
 _allocate_lock = _thread.allocate_lock
 """What makes locks: gevent and eventlet replace it."""
+process: int = os.getpid()
+"""The process, as Python has been told."""
 
 
 def register(keeper: Keeper) -> None:
     """Let a keeper save at the end of the process, too.
 
     Raises:
-        RuntimeError: Threads were replaced too late; see `check_threads`.
+        RuntimeError: Threads were replaced, or Python was not told of a fork; see
+            `check_process`.
     """
     global keepers
-    check_threads()
+    check_process()
     with _lock:
         if keeper not in keepers:  # Ctrl-C may have ended an attempt
             keepers = (*keepers, keeper)
@@ -151,14 +154,17 @@ def register(keeper: Keeper) -> None:
     recheck()
 
 
-def check_threads() -> None:
-    """Refuse to go on if others have replaced threads and locks since this module was imported.
+def check_process() -> None:
+    """Refuse to go on where the process is not as this module knows it.
 
-    Greenlets would wait in its older locks and queues. That stops all of them, the one that is
-    waited for among them.
+    Others may have replaced threads and locks since it was imported. Greenlets would wait in its
+    older locks and queues. That stops all of them, the one that is waited for among them.
+
+    Code in C may have forked the process, of which Python was not told. It would write under the
+    name of its parent, and each of them would replace what the other one has written.
 
     Raises:
-        RuntimeError: They have.
+        RuntimeError: It is not.
     """
     if _thread.allocate_lock is not _allocate_lock:
         raise RuntimeError(
@@ -166,6 +172,17 @@ def check_threads() -> None:
             "would hang: call monkey.patch_all() first, before all other imports. With "
             "--preload of gunicorn, its configuration file is the place for that"
         )
+    if _is_untold():
+        raise RuntimeError(
+            "this process was forked by something that does not tell Python of it, and what it "
+            "writes would get lost: import the program after the fork. With uWSGI set "
+            "lazy-apps = true, or py-call-osafterfork = true"
+        )
+
+
+def _is_untold() -> bool:
+    """Tell whether this process was forked, and its hooks were not called."""
+    return os.getpid() != process
 
 
 def unregister(keeper: Keeper) -> None:
@@ -181,9 +198,10 @@ def recheck() -> None:
     """Install missing handlers of signals, if this thread may.
 
     Raises:
-        RuntimeError: Threads were replaced too late; see `check_threads`.
+        RuntimeError: Threads were replaced, or Python was not told of a fork; see
+            `check_process`.
     """
-    check_threads()
+    check_process()
     if keepers and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if _handler_of(number) is _on_signal:  # nearly always: every flush looks
@@ -317,7 +335,7 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
     """
     global _shutdown_sent
     with _exiting:
-        if not keepers:
+        if not keepers or _is_untold():
             return
         if timeout is None:
             timeout = max(keeper.exit_timeout for keeper in keepers)
@@ -378,7 +396,7 @@ def _expect_end_of_child() -> None:
 def before_exec() -> Callable[[], None]:
     """Save before `os.exec*`; give an undo function for a process that goes on."""
     undone = contextlib.ExitStack()
-    for keeper in keepers:
+    for keeper in () if _is_untold() else keepers:
         undone.callback(keeper.before_exec(keeper.exit_timeout))
     return undone.close
 
@@ -441,7 +459,8 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     """Forget everything: other threads are gone, and may have held locks."""
-    global keepers, _lock, _exiting, _watcher, _arrived, _finalizer, _saves_last
+    global keepers, _lock, _exiting, _watcher, _arrived, _finalizer, _saves_last, process
+    process = os.getpid()
     _lock, _exiting = threading.Lock(), threading.Lock()
     _saves_last = None
     exit_status.forget()

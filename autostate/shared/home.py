@@ -123,10 +123,10 @@ class Home(Beside):
         """Give where changes go while this process owns a state of its own; None: it does not.
 
         Raises:
-            RuntimeError: Threads were replaced too late; see `lifecycle.check_threads`.
+            RuntimeError: See `lifecycle.check_process`.
             StoreError: The own state has changes for another shared state.
         """
-        lifecycle.check_threads()
+        lifecycle.check_process()
         found: Confirmed | None = None
         for manager in (current.get(), self._manager):
             incarnation = None if manager is None else manager._incarnation

@@ -22,9 +22,11 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from operator import attrgetter
+from os import getpid
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.collector import made_large, no_collections
+from autostate.process import lifecycle
 from autostate.tracking import savepoint
 from autostate.tracking.barrier import (
     EVERYTHING,
@@ -171,9 +173,15 @@ class Tracker(Roots):
     # -- marks --------------------------------------------------------------------------------
 
     def wrote(self, container: Any, *, all_dirty: bool) -> None:
-        """List a container that was armed until now; the lock is held."""
+        """List a container that was armed until now; the lock is held.
+
+        Raises:
+            RuntimeError: See `lifecycle.check_process`.
+        """
         if self.closed:
             return
+        if getpid() != lifecycle.process:  # else a call more for each container
+            lifecycle.check_process()
         clean = not self._has_marks()  # only the first mark wakes the flush thread
         if self.savepoints:  # it stays armed, so that there is nothing to collect
             self._blocks.wrote(container)

@@ -66,6 +66,7 @@ SITUATIONS: dict[str, list[str]] = {
         "test_a_fork_waits_for_an_import_that_another_thread_has_begun",
         "test_a_fork_waits_for_a_change_that_another_thread_has_begun",
     ],
+    "a fork by code in C": ["test_it_can_write_nothing"],
     "`os.execv`": ["test_exec_gives_the_state_to_the_next_program"],
     "uvicorn, gunicorn with one worker": ["test_a_hit_is_counted_or_refused"],
     "… a new worker that has imported": [
