@@ -170,7 +170,8 @@ def check_process() -> None:
         raise RuntimeError(
             "autostate was imported before gevent or eventlet replaced the threads of Python, and "
             "would hang: call monkey.patch_all() first, before all other imports. With "
-            "--preload of gunicorn, its configuration file is the place for that"
+            "--preload of gunicorn, its configuration file is the place for that; uWSGI has "
+            "gevent-early-monkey-patch = true"
         )
     if _is_untold():
         raise RuntimeError(
