@@ -37,7 +37,7 @@ help:
 	@echo "make release-check  what is released: built into dist/, installed with lowest and newest dependencies, tried"
 	@echo "make coverage  the tests, and which lines they run (ARGS=tests/codec)"
 	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --store redis')"
-	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"
+	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving --renew')"
 	@echo "make bench-full  states of ten million entries, on the same page: 25 minutes, 16 GB"
 	@echo "make bench-stores  saves on servers, which it starts: docs/stores.md (ARGS='--only valkey')"
 	@echo "make sharing-scale  what shared state costs, and for how many runs: docs/scale.md (ARGS='--only s3')"

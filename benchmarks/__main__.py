@@ -41,7 +41,7 @@ from benchmarks import (
 from benchmarks.machine import ROOT, described, observed
 from benchmarks.measure import PLANS, Plan, Row, shown
 from benchmarks.peers import PEERS
-from benchmarks.results import FOLDER, Result, Section, record, recorded
+from benchmarks.results import FOLDER, Result, Section, record, recorded, renewed
 
 TOPICS: Final[dict[str, ModuleType]] = {
     "saving": saving,
@@ -102,6 +102,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=TOPICS, help="a topic; may be repeated")
     parser.add_argument("--size", type=int, help="entries of large states")
     parser.add_argument("--into", type=Path, help="a folder for results and page")
+    parser.add_argument(
+        "--renew", action="store_true", help="with --only: replace these sections of the page"
+    )
     parser.add_argument("--page", action="store_true", help="measure nothing; write the page")
     return parser.parse_args()
 
@@ -118,7 +121,10 @@ def main() -> None:
         show(result.rows)
         for section in result.sections:
             print(f"{section.title}: {section.load}")
-        if changed and not given.into:  # not what the page is made of
+        if given.renew:
+            [former] = [each for each in recorded(FOLDER) if each.plan == result.plan]
+            result = renewed(former, result)
+        elif changed and not given.into:  # not what the page is made of
             return
         record(result, given.into / "results" if given.into else FOLDER)
     results = recorded(given.into / "results" if given.into else FOLDER)

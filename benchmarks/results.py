@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +63,17 @@ def record(result: Result, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join(json.dumps(_rounded(line), ensure_ascii=False) for line in _lines(result))
     (folder / f"{result.plan}.jsonl").write_text(text + "\n", encoding="utf-8")
+
+
+def renewed(former: Result, later: Result) -> Result:
+    """Put sections of a later run in the place of the former ones; each names its commit."""
+    commit = next(line for line in later.machine if line.startswith("commit"))
+    new = {
+        section.title: replace(section, load=f"{section.load} Measured at {commit}.")
+        for section in later.sections
+    }
+    kept = [new.pop(section.title, section) for section in former.sections]
+    return replace(former, sections=[*kept, *new.values()])
 
 
 def recorded(folder: Path) -> list[Result]:

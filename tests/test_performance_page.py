@@ -12,7 +12,7 @@ from benchmarks import document
 from benchmarks.measure import PLANS, Row, spread
 from benchmarks.peers import ALONE, AUTOMATIC, LIMIT, OWN, OWN_ALONE
 from benchmarks.plots import draw, plots
-from benchmarks.results import FOLDER, Result, Section, record, recorded
+from benchmarks.results import FOLDER, Result, Section, record, recorded, renewed
 
 CASE = {"shape": "dicts", "operation": "alter", "size": 100, "number": 1}
 SAVE = Row(
@@ -81,6 +81,26 @@ def test_what_was_recorded_is_read_again(isolated: Path) -> None:
     assert found.rows[0].rounds == SAVE.rounds
     assert found.rows[0].data == SAVE.data
     assert [section.load for section in found.sections] == ["Load 0."] * 3
+
+
+def test_a_section_that_is_measured_again_names_its_commit() -> None:
+    """The others stay, and keep their places."""
+    row = Row("a dict", 2.0, None)
+    later = Result(
+        "usual",
+        ["a machine", "commit 5b38257"],
+        {},
+        [Section("Memory", "Again.", "Load 2.", [row])],
+    )
+    found = renewed(USUAL, later)
+    assert [section.title for section in found.sections] == ["Saving", "Memory", "An idle program"]
+    assert [section.load for section in found.sections] == [
+        "Load 0.",
+        "Load 2. Measured at commit 5b38257.",
+        "Load 0.",
+    ]
+    assert found.sections[1].rows == [row]
+    assert found.machine == USUAL.machine
 
 
 def test_each_table_has_one_unit(isolated: Path) -> None:
