@@ -317,6 +317,14 @@ def isolated(no_leaks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with registrations_kept():
         yield tmp_path
     _close_default_manager()
+    _end_traces()
+
+
+def _end_traces() -> None:
+    """End what a page of the documentation begins: it would count calls of other tests."""
+    otel = sys.modules.get("autostate.otel")
+    if otel is not None:
+        otel.uninstrument()
 
 
 def _close_default_manager() -> None:

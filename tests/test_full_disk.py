@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("forked_programs")
 
 FULL = """
 import logging, os, resource, signal, sys, threading, time
+sys.dont_write_bytecode = True  # Python 3.11 would leave a part of it
 from pathlib import Path
 import autostate
 from autostate import PersistedDict

@@ -173,7 +173,7 @@ def check_process() -> None:
             "--preload of gunicorn, its configuration file is the place for that; uWSGI has "
             "gevent-early-monkey-patch = true"
         )
-    if _is_untold():
+    if os.getpid() != process:  # as `_is_untold`: each flush comes here
         raise RuntimeError(
             "this process was forked by something that does not tell Python of it, and what it "
             "writes would get lost: import the program after the fork. With uWSGI set "

@@ -299,6 +299,7 @@ def test_reset_and_delete(crawl: Path, command: str) -> None:
 
 FULL: Final = """
 import resource, sys
+sys.dont_write_bytecode = True  # Python 3.11 would leave a part of it
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # of each file, as where a disk is full
 from autostate.cli.commands import run
 run()

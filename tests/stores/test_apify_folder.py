@@ -258,7 +258,8 @@ def test_names_of_files_that_are_no_keys_are_not_listed(folder: ApifyFolderStore
 def test_a_full_disk_is_unavailable_and_leaves_the_old_record() -> None:
     """What a full disk refuses may work later; nothing half-written is left."""
     script = """
-        import resource, signal
+        import resource, signal, sys
+        sys.dont_write_bytecode = True  # Python 3.11 would leave a part of it
         from autostate.errors import StoreUnavailableError
         from autostate.stores import open_store
         store = open_store("apify:")

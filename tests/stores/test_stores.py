@@ -161,6 +161,7 @@ def test_a_full_disk_is_unavailable_and_loses_nothing(tmp_path: Path) -> None:
 
 _LIMITED = """
 import resource, signal, sys
+sys.dont_write_bytecode = True  # Python 3.11 would leave a part of it
 from autostate.errors import StoreUnavailableError
 from autostate.stores.sqlite import SqliteStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -180,6 +181,7 @@ store.close()
 
 _PERMISSIONS_TAKEN = """
 import fcntl, os, resource, signal, sys
+sys.dont_write_bytecode = True  # Python 3.11 would leave a part of it
 from pathlib import Path
 from autostate.errors import StoreUnavailableError
 from autostate.stores.sqlite import SqliteStore
