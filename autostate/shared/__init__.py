@@ -23,6 +23,7 @@
     refresher.py    the thread that refreshes at an interval
     keys.py         keys as texts
     writer.py       what one process contributes, and what is known of its publications
+    portions.py     contributions that are larger than a record
     fold.py         contributions taken into the base
     shelf.py        the records of a shared state: lineages, marks, and the base
     past.py         what the base has forgotten of programs that may go on
