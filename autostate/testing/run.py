@@ -25,6 +25,8 @@ GRACEFUL_ABORT_SECONDS = 30.0
 REBOOT_SECONDS = 0.2
 """How long a container lives on after it asked for a reboot."""
 _LOOK = 0.01
+_ENDING = {"ABORTED": "ABORTING", "TIMED-OUT": "TIMING-OUT"}
+"""What a run is called whose end is asked for, while its container lives."""
 
 
 class Run:
@@ -80,7 +82,7 @@ class Run:
         self.started_at: str = now()
         self.env: dict[str, str] = actor_environment(platform_env, self._environment(), env)
         dataset.on_push = self.charging.pushed
-        self._ended_as: str | None = None
+        self._end_as: str | None = None
         self._finished_at: str | None = None
         self._resurrections = 0
         self._closed = False
@@ -104,16 +106,27 @@ class Run:
     @property
     def status(self) -> str:
         """The status as the API tells it."""
-        if self._ended_as is not None:
-            return self._ended_as
         if not self.containers:
             return "READY"
+        if self._end_as is not None:  # however its process ends
+            return _ENDING[self._end_as] if self.container.alive else self._end_as
         if self.container.alive or self.container.killed:
             return "RUNNING"
         return "SUCCEEDED" if self.container.process.returncode == 0 else "FAILED"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the status is one of those that stay."""
+        return self.status not in {"READY", "RUNNING", *_ENDING.values()}
+
     def start_next_container(self) -> Container:
-        """Start another container of this run; the one before may still be alive."""
+        """Start another container of this run; the one before may still be alive.
+
+        Raises:
+            RuntimeError: The run was aborted, or has reached its timeout.
+        """
+        if self._end_as is not None:
+            raise RuntimeError(f"the run is {self.status}: let it go on with resurrect()")
         container = self._start({**self.charging.environment(), **self.env})
         self.containers.append(container)
         return container
@@ -185,23 +198,32 @@ class Run:
             return self.start_next_container()
 
     def abort(self, *, gracefully: bool = False, notice: float = GRACEFUL_ABORT_SECONDS) -> None:
-        """End the run from outside; gracefully: after an event and so many seconds."""
+        """End the run from outside; one that has ended already stays as it is.
+
+        Args:
+            gracefully: The Actor hears of it, and is killed after the notice. The run is ABORTED
+                also if the Actor ends by itself meanwhile, whatever its exit code.
+            notice: Seconds between the event and the kill.
+        """
+        if not self._is_to_end_as("ABORTED"):
+            return
         if gracefully:
             self.send("aborting")
             self.persist_state()
             self.container.ended_within(notice)
-        self._end("ABORTED")
+        self.container.kill()
 
     def time_out(self) -> None:
         """End the run as one that has reached its timeout."""
-        self._end("TIMED-OUT")
+        if self._is_to_end_as("TIMED-OUT"):
+            self.container.kill()
 
-    def _end(self, status: str) -> None:
-        """Kill the container; a run that has ended already stays as it is."""
+    def _is_to_end_as(self, status: str) -> bool:
+        """Note that the end is asked for, unless the run has ended; tell whether it has not."""
         with self._rebooting:
             if self.status == "RUNNING":
-                self._ended_as, self._finished_at = status, now()
-        self.container.kill()
+                self._end_as = status
+            return not self.has_ended
 
     def resurrect(self) -> Container:
         """Let a run that has ended go on, with a container that finds what the last one left.
@@ -210,9 +232,9 @@ class Run:
             ApiError: The run has not ended.
         """
         with self._rebooting:
-            if self.status == "RUNNING":
+            if not self.has_ended:
                 raise ApiError(400, "run-not-finished", "Run is still running")
-            self._ended_as = self._finished_at = None
+            self._end_as = self._finished_at = None
             self._resurrections += 1
             return self.start_next_container()
 
@@ -230,8 +252,8 @@ class Run:
         if self._metamorph is None:
             raise RuntimeError("this run was made without a platform: there is no other Actor")
         with self._rebooting:
-            if self._closed:
-                raise RuntimeError("the platform is closed")
+            if self._closed or self.status != "RUNNING":
+                raise RuntimeError(f"the run is {self.status}, or the platform is closed")
             self._metamorph(self, actor_id)
             self.container.kill()
             former, self.actor_id = self.actor_id, actor_id
@@ -349,7 +371,7 @@ class Run:
             checks.append(lambda: self.queue.handled >= pages)
         end = time.monotonic() + timeout
         while not all(check() for check in checks):
-            ended = self.status != "RUNNING"  # asked first: it may do the last thing and end
+            ended = self.has_ended  # asked first: it may do the last thing and end
             if (ended and not all(check() for check in checks)) or time.monotonic() > end:
                 raise TimeoutError(
                     f"{len(self.dataset.items)} items, {self.saves} saves, {self.queue.handled} "
@@ -393,6 +415,8 @@ class Run:
         old = self.container
         with self._rebooting:
             if self._closed or old is not self.container or old.ended_within(REBOOT_SECONDS):
+                return
+            if self.status != "RUNNING":
                 return
             old.kill()
             self.reboots += 1
@@ -451,11 +475,10 @@ class Run:
         return env | old_names | {"APIFY_ACTOR_EVENTS_WS_URL": env["ACTOR_EVENTS_WEBSOCKET_URL"]}
 
     def _exit_code(self) -> int | None:
-        ended = self.status not in ("READY", "RUNNING")
-        return self.container.process.returncode if ended else None
+        return self.container.process.returncode if self.has_ended else None
 
     def _finished(self) -> str | None:
-        if self.status not in ("READY", "RUNNING") and self._finished_at is None:
+        if self.has_ended and self._finished_at is None:
             self._finished_at = now()  # it is asked for now, and has ended before
         return self._finished_at
 

@@ -94,10 +94,10 @@ class Ends:
     def _migrated(self, _: Container, notice: float) -> None:
         self._run.migrate(notice)
 
-    def _aborted(self, container: Container, notice: float) -> None:
-        """Abort gracefully, then resurrect."""
+    def _aborted(self, _: Container, notice: float) -> None:
+        """Abort gracefully, then resurrect, also if the crawl was stopped within the notice."""
         self._run.abort(gracefully=True, notice=notice)
-        if container.killed:
+        if self._run.status == "ABORTED":
             self._run.resurrect()
 
     def _rebooted(self, container: Container, _: float) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from autostate.testing import LocalPlatform
 from tests.scrapy.actor import pages_in, reaching, start
 from tests.scrapy.site import Site
@@ -34,7 +36,10 @@ def test_a_graceful_abort_ends_the_crawl(platform: LocalPlatform, tmp_path: Path
         run = start(platform, site, tmp_path)
         assert reached.wait(60), run.output
         run.abort(gracefully=True)
-        container = run.start_next_container()
+        assert (run.status, run.container.killed) == ("ABORTED", False)
+        with pytest.raises(RuntimeError, match=r"ABORTED.*resurrect"):
+            run.start_next_container()
+        container = run.resurrect()
         assert container.wait() == 0, run.output
         assert f"pages {PAGES} {PAGES} 1" in run.output
     assert pages_in(run) == Counter(range(PAGES))

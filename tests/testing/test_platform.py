@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 import urllib.request
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from apify_client.errors import ApifyApiError
 
 from autostate.testing import ABSENT, KeyValueStore, LocalPlatform
 from autostate.testing.storages import Storages
+from autostate.testing.wire import ApiError
 from tests.actor_runs import StartActor, client
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
@@ -268,6 +270,55 @@ def test_an_abort_ends_the_run(start: StartActor, gracefully: bool) -> None:
     assert run.status == "ABORTED"
     assert ("heard aborting" in run.output) == gracefully
     assert ("heard persist" in run.output) == gracefully
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_actor_that_leaves_when_it_is_aborted(start: StartActor, code: int) -> None:
+    """The run is aborted whatever the exit code is, and goes on when it is resurrected."""
+    run = start(
+        f"""
+        async with Actor:
+            heard = asyncio.Event()
+            Actor.on(Event.ABORTING, lambda: heard.set())
+            print("listening")
+            await heard.wait()
+            await Actor.exit(exit_code={code})
+        """
+    )
+    run.container.wait_for_output("listening")
+    run.abort(gracefully=True, notice=30.0)
+    assert not run.container.killed
+    assert (run.status, run.describe()["exitCode"]) == ("ABORTED", code)
+    assert run.resurrect().alive
+    assert run.status == "RUNNING"
+
+
+def test_a_run_is_aborting_until_its_process_has_ended(start: StartActor) -> None:
+    """It has not ended, so it cannot be resurrected; a reboot does nothing any more."""
+    run = start(
+        """
+        async with Actor:
+            Actor.on(Event.ABORTING, lambda: print("heard aborting"))
+            print("listening")
+            await asyncio.Event().wait()
+        """
+    )
+    first = run.container
+    first.wait_for_output("listening")
+    aborting = threading.Thread(
+        target=run.abort, kwargs={"gracefully": True, "notice": 30.0}, name="abort"
+    )
+    aborting.start()
+    first.wait_for_output("heard aborting")
+    assert (run.status, run.describe()["finishedAt"]) == ("ABORTING", None)
+    with pytest.raises(ApiError, match="still running"):
+        run.resurrect()
+    run.reboot()
+    assert run.container is first
+    first.kill()
+    aborting.join()
+    assert run.status == "ABORTED"
+    assert run.describe()["finishedAt"]
 
 
 def test_a_crawler_runs_on_the_platform(start: StartActor) -> None:
