@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import os
 import re
@@ -32,6 +33,7 @@ from autostate import (
     notebook,
 )
 from autostate.shared.home import homes
+from tests.counting import called
 
 
 @autostate.persisted
@@ -160,16 +162,7 @@ def test_what_is_not_shown_costs_nothing(cls: Any) -> None:
     for size in (notebook.SHOWN * 2, notebook.SHOWN * 100):
         values = {f"{at:04}": at for at in range(size)}
         state = cls(f"state {size}", values)
-        calls = 0
-
-        def count(_frame: Any, event: str, _argument: Any) -> None:
-            nonlocal calls
-            calls += event == "call"
-
-        sys.setprofile(count)
-        notebook.shown(state)
-        sys.setprofile(None)
-        counts.append(calls)
+        counts.append(len(called(functools.partial(notebook.shown, state))))
     assert counts[0] == counts[1] < 1_000
 
 
@@ -245,8 +238,10 @@ def test_a_shell_that_shows_nothing_is_left_alone() -> None:
 
 
 CODE = """
+import functools
 import sys
 import autostate
+from tests.counting import called
 d = autostate.PersistedDict("d")
 assert not {"IPython", "autostate.notebook", "html"} & {*sys.modules}
 """

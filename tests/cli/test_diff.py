@@ -6,11 +6,9 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import pytest
@@ -25,6 +23,7 @@ from tests.cli.test_commands import (
     job,  # noqa: F401 - a fixture
     told,
 )
+from tests.counting import called
 from tests.programs import run
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
@@ -231,19 +230,8 @@ GROWING: Final[dict[str, Callable[[int], tuple[Any, Any]]]] = {
 
 def _calls(old: Any, new: Any) -> int:
     """Count the calls of Python functions of the module in a comparison."""
-    counted = 0
-
-    def count(frame: FrameType, event: str, _: object) -> None:
-        nonlocal counted
-        counted += event == "call" and frame.f_code.co_filename == differences.__code__.co_filename
-
-    sys.setprofile(count)
-    try:
-        for _ in differences(old, new, "d"):
-            pass
-    finally:
-        sys.setprofile(None)
-    return counted
+    calls = called(lambda: list(differences(old, new, "d")))
+    return sum(code.co_filename == differences.__code__.co_filename for code in calls)
 
 
 @pytest.mark.parametrize("case", GROWING)

@@ -23,6 +23,7 @@ from autostate.saving.policy import FlushPolicy
 from autostate.tracking.unit import Unit
 from tests import programs
 from tests.campaign import sampled
+from tests.counting import called
 from tests.delivery.conftest import FindingShelf, Shelf, nothing
 from tests.interrupting import Interrupt
 
@@ -209,11 +210,7 @@ def test_the_cost_of_put_does_not_grow_with_what_is_pending() -> None:
     box = autostate.outbox("box", refuse)
 
     def calls() -> int:
-        made: list[str] = []
-        sys.setprofile(lambda _frame, event, _arg: made.append(event))
-        box.put("x")
-        sys.setprofile(None)
-        return made.count("call")
+        return len(called(lambda: box.put("x")))
 
     box.put("x")
     few = calls()
@@ -521,6 +518,7 @@ def test_a_process_that_was_replaced_delivers_no_other_batch(url: str) -> None:
 CHILD = """
 import os, sys
 import autostate
+from tests.counting import called
 def send(items):
     with open("sent", "a") as file:
         file.write("".join(f"{os.getpid()} {item.value}\\n" for item in items))

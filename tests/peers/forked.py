@@ -11,10 +11,10 @@ interpreter, and can be killed. It differs in what was imported before the progr
 - the Actors of the examples: what any of them imports;
 - a program whose first import of the two is autostate: autostate, or what that needs, if the
   program does something before;
-- a program whose first import of the two is apify: apify, and autostate if it imports that before
-  it does anything.
+- a program whose first import of the two is apify: apify.
 
-Any other one gets an interpreter of its own.
+A program that begins with several of these imports is forked with all of them, and with crawlee's
+crawlers, in its order. Any other one gets an interpreter of its own.
 
 Each process has a nanny that waits for it and tells how it ended, as in `forkserver.py`.
 """
@@ -46,9 +46,9 @@ from typing import IO, Any, Final
 
 ROOT = Path(__file__).parent.parent.parent
 _FIRST_IMPORT: Final = re.compile(r"^\s*(?:from|import)\b.*?\b(apify|autostate)\b", re.MULTILINE)
-_AT_ONCE: Final = re.compile(
-    r"(?:(?:from|import)\b.*\n|#.*\n|\s*\n)*(?:from|import)\b.*\bautostate\b"
-)
+_AT_ONCE: Final = re.compile(r"\s*(?:\"{3}[^\"]*\"{3}\n)?(?:(?:from|import)\b.*\n|#.*\n|\s*\n)*")
+"""What a program begins with: its docstring and its first imports."""
+_NAMED: Final = re.compile(r"(?<![.\w])(?:apify|autostate|crawlee\.crawlers)\b")
 _CRAWLS: Final = ("examples.crawl.", "tests.in_step.")
 _STATUS: Final = struct.Struct("i")
 _JOB: Final = b"job"
@@ -58,6 +58,8 @@ _EXAMPLES: Final = str(ROOT / "examples" / "actors")
 _PLAIN: Final = {
     "actor": ["apify.events"],
     "crawler": ["crawlee.crawlers"],
+    "autostate, apify": ["apify.events"],
+    "autostate, crawler": ["crawlee.crawlers"],
     "example": [
         *("apify.scrapy", "bs4", "httpx", "scrapy.crawler"),
         # what they import while they run
@@ -72,6 +74,9 @@ _GROWN: Final = {
     "autostate": "program with autostate",
     "crawler": "actor with autostate",
     "example": "crawler",
+    "autostate, apify": "program with autostate",
+    "autostate, actor": "autostate, apify",
+    "autostate, crawler": "autostate, actor",
 }
 """Which kind of server is a fork of which other one, that has imported more."""
 
@@ -270,8 +275,7 @@ class ProgramServer:
         first = _FIRST_IMPORT.search(code)
         if first is None:
             return None
-        kind = "actor" if first[1] == "apify" else "program"
-        kind += " with autostate" if _AT_ONCE.match(code) else ""
+        kind = _kind(first[1], _NAMED.findall(_at_once(code)))
         return {"kind": kind, "name": name, "code": code, "arguments": arguments}
 
     def close(self) -> None:
@@ -281,6 +285,23 @@ class ProgramServer:
                 control.close()
         for process in filter(None, self._processes.values()):
             process.wait()
+
+
+def _at_once(code: str) -> str:
+    """The imports with which a program begins."""
+    found = _AT_ONCE.match(code)
+    return found[0] if found else ""
+
+
+def _kind(first: str, at_once: Sequence[str]) -> str:
+    """Choose the server of a program by its first import, and by those with which it begins."""
+    if "autostate" not in at_once:
+        return "actor" if first == "apify" else "program"
+    if first == "apify":
+        return "crawler" if "crawlee.crawlers" in at_once else "actor with autostate"
+    if "apify" not in at_once:
+        return "program with autostate"
+    return "autostate, crawler" if "crawlee.crawlers" in at_once else "autostate, actor"
 
 
 def _serve(control: socket.socket) -> Callable[[], None] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from autostate.shared.counter import MOST_NOTES, SharedCounter
+from tests.counting import called
 from tests.shared.kit import CONTENT, filled, writes
 
 pytestmark = pytest.mark.usefixtures("live")
@@ -240,16 +241,10 @@ def test_reading_methods_of_counters_are_plain_and_leave_no_notes() -> None:
 def test_an_increment_costs_few_calls() -> None:
     """Python functions that `x[k] += 1` calls beside the handle's."""
     hits: Any = SharedCounter("hits")
-    calls = []
 
-    def profile(frame: Any, event: str, _arg: Any) -> None:
-        if event == "call" and "tests" not in frame.f_code.co_filename:
-            calls.append(frame.f_code.co_name)
-
-    hits["a"] += 1
-    sys.setprofile(profile)
-    try:
+    def count() -> None:
         hits["a"] += 1
-    finally:
-        sys.setprofile(None)
+
+    count()
+    calls = [code.co_name for code in called(count)]
     assert calls == ["__getitem__", "_note", "_call", "__setitem__", "_call"]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import pytest
 
 import autostate
-from autostate.collector import no_collections
 from autostate.saving import thread
 from autostate.stores.sqlite import SqliteStore
 from benchmarks.measure import CALM
+from tests.counting import called
 from tests.crash.calls import Calls
 
 T = TypeVar("T")
@@ -35,27 +32,9 @@ WRITE = [
 """The statements of a write that replaces one head by another."""
 
 
-@contextmanager
-def _called() -> Iterator[list[str]]:
-    """Collect the names of all functions in Python that are called, those of Python's own, too."""
-    found: list[str] = []
-    here = Path(__file__).name
-
-    def seen(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and not frame.f_code.co_filename.endswith(here):
-            found.append(frame.f_code.co_qualname)
-
-    sys.setprofile(seen)
-    try:
-        yield found
-    finally:
-        sys.setprofile(None)
-
-
-def _counted(operation: Callable[[], object]) -> list[str]:
-    with no_collections(), _called() as found:  # a collection may call functions, too
-        operation()
-    return found
+def _names(operation: Callable[[], object]) -> list[str]:
+    """The names of all functions in Python that are called, those of Python's own, too."""
+    return [code.co_qualname for code in called(operation)]
 
 
 def test_a_write_takes_few_statements_and_calls(tmp_path: Path) -> None:
@@ -77,7 +56,7 @@ def test_a_write_takes_few_statements_and_calls(tmp_path: Path) -> None:
     write()
     store._connection.set_trace_callback(None)
     assert [s[: len(w)] for s, w in zip(statements, WRITE, strict=True)] == WRITE
-    calls = _counted(write)
+    calls = _names(write)
     assert len(calls) < 10, calls
     store.close()
 
@@ -123,7 +102,7 @@ def test_the_caller_of_a_flush_looks_for_no_name_of_a_signal(
     hits = autostate.PersistedDict("hits", page=1)
     autostate.flush()
     hits["page"] = 2
-    calls = _counted(autostate.flush)
+    calls = _names(autostate.flush)
     assert threading.current_thread() is threading.main_thread()
     assert "getsignal" not in calls
     assert len(calls) < 32, " ".join(calls)

@@ -17,6 +17,7 @@ from autostate.tracking.instances import Contents
 from autostate.tracking.mirror import InstanceRoot
 from autostate.tracking.node import Node
 from autostate.tracking.scan import Scan
+from tests.counting import called
 
 
 @autostate.persisted(name="shop-{n}")
@@ -249,19 +250,8 @@ def test_python_code_runs_for_what_changed_alone(cls: Any, tracker: Any) -> None
     """A look at ten times as many objects makes as many calls of Python."""
 
     def calls() -> int:
-        count = 0
-
-        def note(_frame: Any, event: str, _arg: Any) -> None:
-            nonlocal count
-            count += event == "call"
-
         objects[2].page += 1
-        sys.setprofile(note)
-        try:
-            tracker.look()
-        finally:
-            sys.setprofile(None)
-        return count
+        return len(called(tracker.look))
 
     objects = [cls(n) for n in range(10)]
     autostate.flush()
