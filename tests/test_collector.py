@@ -34,7 +34,8 @@ def frozen_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     gc.unfreeze()
     gc.collect()
     yield
-    gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # as before
 
 
 @pytest.mark.usefixtures("frozen_nothing")
