@@ -31,8 +31,8 @@ from autostate import hub
 from autostate.codec.options import is_persisted
 from autostate.containers.dict import PersistedDict
 from autostate.containers.root import blank
-from autostate.deadline import backoff
-from autostate.errors import CorruptStateError, StateTypeError, StoreUnavailableError
+from autostate.deadline import Deadline, retried
+from autostate.errors import CorruptStateError, StateTypeError
 from autostate.ownership.state_names import OWN
 from autostate.process import lifecycle
 from autostate.runtime.api import current_manager
@@ -196,19 +196,15 @@ class _Record:
 
     def _read(self, timeout: float) -> bytes | None:
         """Read the record, again and again while the store is not reached."""
-        end = time.monotonic() + timeout
-        attempt = 0
-        while True:
-            attempt += 1
-            left = max(0.1, end - time.monotonic())
-            try:
-                return read_record(self.store, self.key, timeout=left)
-            except StoreUnavailableError as error:
-                pause = backoff(attempt, first=0.2, longest=5.0)
-                if time.monotonic() + pause >= end:
-                    raise
-                logger.warning("%s cannot be read yet, and autostate tries again: %s", self, error)
-                time.sleep(pause)
+        return retried(
+            lambda *, timeout: read_record(self.store, self.key, timeout=timeout),
+            Deadline.after(timeout),
+            gives_up=lambda error, _: error.lasting,
+            report=lambda error: logger.warning(
+                "%s cannot be read yet, and autostate tries again: %s", self, error
+            ),
+            pause=time.sleep,
+        )
 
     def _parsed(self, data: bytes) -> Any:
         try:
