@@ -1,7 +1,7 @@
 # Every target makes its own virtual environment first: Python 3.11 or newer, make and git are
 # all it takes. `make PYTHON=/path/to/python test` chooses an interpreter.
 #
-# `make test` spreads the tests over three processes for two cores; one that has no more takes
+# `make test` spreads the tests over three processes for each core; one that has no more takes
 # some from another. `make test ARGS=-n0` runs them in one, as `pytest` by hand does. ARGS may hold
 # any of pytest's options and files (ARGS='-x tests/actor').
 
@@ -19,8 +19,8 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 NEEDED := --group test --editable '.[apify]'
 
-# Half of the time a test waits for a process or a server of its own.
-PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
+# Two thirds of the time a test waits for a process or a server of its own.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3)))
 
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=

@@ -297,13 +297,15 @@ def no_leaks() -> Iterator[None]:
     yield
     leaks = _left_over(before)
     end = time.monotonic() + GRACE
+    collected = bool(leaks)
     while leaks and time.monotonic() < end:
         gc.collect()
-        gc.freeze()  # what is there lasts: the next collection need not look at it
         time.sleep(0.01)  # nothing announces that a thread is gone from the list
         leaks = _left_over(before)
     if leaks:
         pytest.fail(f"left behind: {', '.join(sorted(leaks))}")
+    if collected:
+        gc.freeze()  # what is there lasts: the next collection need not look at it
 
 
 @pytest.fixture(autouse=True)

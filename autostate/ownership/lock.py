@@ -243,7 +243,7 @@ class OwnerLock:
             descriptor = os.open(self.path, flags & ~os.O_RDWR)
         try:
             self._check(os.fstat(descriptor))
-        except OSError:
+        except BaseException:  # also Ctrl-C
             os.close(descriptor)
             raise
         file = _files[self.path] = _File(descriptor)

@@ -96,7 +96,10 @@ def few() -> list[Case]:
             for store in UNSURE[not ASKED :]
         ),
         *(Case(store, (TWICE, TWICE)) for store in STORES),
-        *(Case(store, (LONG, LONG), large=True, stored=True) for store in STORES),
+        *(
+            Case(store, (LONG, LONG), large=True, stored=True)
+            for store in (ONE, SOME, SURE)[not ASKED :]
+        ),
         *(Case(store, (SAVE, SAVE), faults=1) for store in STORES),
         *(Case(store, (LEASE,), faults=2, large=True) for store in STORES),
         Case(SURE, (SAVE, SAVE, SAVE)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -21,6 +22,7 @@ from autostate.runtime.claim import Claim
 from autostate.settings import Settings
 from autostate.stores.memory import MemoryStore
 from tests.process.programs import ROOT
+from tests.test_interrupted_load import Interrupt
 
 ME = Owner.this()
 
@@ -280,6 +282,22 @@ def test_what_a_link_in_its_place_leads_to_stays_as_it_is(
     assert "nobody can tell whether another process uses the state" in caplog.text
     claim.release()
     assert other.read_text() == "Dear Sir"
+
+
+def test_ctrl_c_leaves_no_file_open(lock: OwnerLock, path: Path) -> None:
+    """Wherever it strikes: the program goes on, and takes the lock when it tries again."""
+    before = os.listdir("/dev/fd")
+    number = 0
+    while True:
+        number += 1
+        with contextlib.suppress(KeyboardInterrupt), Interrupt(number, KeyboardInterrupt) as left:
+            lock.acquire(0, ME)
+        if left.left > 0:
+            break
+        lock.release()
+        assert os.listdir("/dev/fd") == before, number
+    assert number > 5
+    assert lock.byte == 1
 
 
 def test_no_pipe_or_folder_is_a_lock_file(path: Path) -> None:
