@@ -32,6 +32,18 @@ def delete(name: str | None = None) -> str:
     return f"run `autostate delete {'NAME' if name is None else shlex.quote(name)}`"
 
 
+def to_write() -> str:
+    """Say how to open a state that was opened to be read only.
+
+    Example:
+        >>> to_write()
+        'Open it without readonly=True, and without AUTOSTATE_READONLY,'
+    """
+    if _in_a_shell:
+        return "Unset AUTOSTATE_READONLY"
+    return "Open it without readonly=True, and without AUTOSTATE_READONLY,"
+
+
 def setting(name: str, value: str | None = None) -> str:
     """Name a setting: as an argument, or as the variable of the environment that commands read.
 

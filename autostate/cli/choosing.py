@@ -15,6 +15,7 @@ from autostate.runtime.opening import open_state
 from autostate.runtime.place import SHARED
 from autostate.settings import SHARED_VARIABLE, Settings, _inside_actor, scheme
 from autostate.shared.stored import is_in
+from autostate.stores.readonly import refused
 from autostate.stores.urls import normalized
 
 FOLDER: Final = Path(".autostate")
@@ -78,6 +79,27 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
     if not os.environ.get(SHARED_VARIABLE, "").strip():  # else commands see what is shared
         refuse_memory(found.url)
     return found
+
+
+def choose_to_write(url: str | None = None, program: str | None = None) -> str:
+    """Choose a store that a command is to change; see `choose`.
+
+    Raises:
+        ReadOnlyError: The environment allows no writing.
+    """
+    chosen = choose(url, program).url
+    check_writable(chosen)
+    return chosen
+
+
+def check_writable(url: str) -> None:
+    """Refuse to change a store if the environment says that states are only read.
+
+    Raises:
+        ReadOnlyError: It does.
+    """
+    if Settings.for_store(url).readonly:
+        raise refused(url)
 
 
 def refuse_memory(url: str) -> None:

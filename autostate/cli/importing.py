@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from autostate.cli import console, document, exchange, shared
-from autostate.cli.choosing import FOLDER, look_up, refuse_memory
+from autostate.cli.choosing import FOLDER, check_writable, look_up, refuse_memory
 from autostate.cli.errors import CommandError, UsageError
 from autostate.cli.exporting import STDOUT
 from autostate.cli.forms import form_of
@@ -33,6 +33,7 @@ def import_(
 ) -> None:
     """Make state objects of what a file holds."""
     target = _target(url, program)
+    check_writable(target)
     try:
         found = _parsed(file, name, form, table, trusted=trusted)
     except UsageError:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from autostate.cli import console, tables
-from autostate.cli.choosing import choose
+from autostate.cli.choosing import choose, choose_to_write
 from autostate.cli.errors import UsageError
 from autostate.runtime.history import history, restore as restore_state
 from autostate.runtime.past import no_history
@@ -35,7 +35,7 @@ def log(*, url: str | None, program: str | None, as_json: bool) -> None:
 
 def restore(*, at: str, url: str | None, program: str | None, yes: bool, as_json: bool) -> None:
     """Go back to a commit of the history, by a new commit."""
-    chosen = choose(url, program).url
+    chosen = choose_to_write(url, program)
     commit = point(at)
     console.ask(f"Make {chosen} what it was at {at}?", yes=yes)
     made = restore_state(chosen, at=commit)

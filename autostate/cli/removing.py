@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autostate.apify.adopt import forget
 from autostate.cli import console, shared
-from autostate.cli.choosing import choose
+from autostate.cli.choosing import choose_to_write
 from autostate.cli.errors import CommandError
 from autostate.cli.values import check_name
 from autostate.errors import CorruptStateError, StateInUseError
@@ -15,7 +15,7 @@ from autostate.shared.unpublished import discard_unpublished
 
 def reset(*, name: str, url: str | None, program: str | None, yes: bool, as_json: bool) -> None:
     """Put a state object back to nothing: the program begins it from its defaults."""
-    chosen = choose(url, program).url
+    chosen = choose_to_write(url, program)
     if not _reset_shared(name, chosen, yes=yes, as_json=as_json):
         check(chosen, name, readable=True)
         console.ask(f"Reset {name} in {chosen}?", yes=yes)
@@ -25,7 +25,7 @@ def reset(*, name: str, url: str | None, program: str | None, yes: bool, as_json
 
 def delete(*, name: str, url: str | None, program: str | None, yes: bool, as_json: bool) -> None:
     """Remove a state object; of one that cannot be read, a copy is kept."""
-    chosen = choose(url, program).url
+    chosen = choose_to_write(url, program)
     if (state := shared.only_shared(chosen, name)) is not None:
         raise shared.undeletable(name, state)
     check(chosen, name, readable=False)
@@ -36,7 +36,7 @@ def delete(*, name: str, url: str | None, program: str | None, yes: bool, as_jso
 
 def discard(*, url: str | None, program: str | None, yes: bool, as_json: bool) -> None:
     """Give up what a killed process has left for a shared state that is gone."""
-    chosen = choose(url, program).url
+    chosen = choose_to_write(url, program)
     state = read_state(chosen)
     if state.alive:
         raise StateInUseError(owner=state.owner)
@@ -104,9 +104,7 @@ def remove(url: str, name: str, *, also_notes: bool) -> None:
         FlushError: It could not be saved, and is not removed later either.
         StateInUseError: A live process owns the state.
     """
-    with open_state(
-        url, readonly=False, takeover=False, on_unknown="keep", wait_for_owner=0.0
-    ) as manager:
+    with open_state(url, takeover=False, on_unknown="keep", wait_for_owner=0.0) as manager:
         manager.delete(name)
         manager.forgo_last_resort()
         if also_notes:

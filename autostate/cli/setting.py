@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from autostate.cli import console, paths, plain, shared
-from autostate.cli.choosing import choose
+from autostate.cli.choosing import choose_to_write
 from autostate.cli.editing import Edit, Make
 from autostate.cli.errors import CommandError
 from autostate.cli.typed import Typed
@@ -52,7 +52,7 @@ def set(  # noqa: A001 - the name of the command
         program: As for `choose`.
         as_json: Print JSON.
     """
-    chosen = choose(url, program).url
+    chosen = choose_to_write(url, program)
     _check_text(path, "the path")
     _check_text(value, "VALUE")
     steps = paths.parsed([path])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autostate.cli import console, shared, signing
-from autostate.cli.choosing import choose
+from autostate.cli.choosing import choose_to_write
 from autostate.cli.errors import CommandError
 
 
@@ -13,7 +13,7 @@ def sign(*, url: str | None, program: str | None, remove: bool, yes: bool, as_js
     Raises:
         CommandError: Some records were left, because no key that is set fits them.
     """
-    named = signing.check(choose(url, program).url, remove=remove)
+    named = signing.check(choose_to_write(url, program), remove=remove)
     question = f"Whoever could write to {named} may have changed it. Sign what is there?"
     if remove:
         question = f"Remove all signatures, and encryption, from {named}?"

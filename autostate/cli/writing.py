@@ -57,7 +57,7 @@ def held(url: str) -> Generator[Held]:
         StoreError: The store cannot be read or written.
     """
     named = normalized(url)
-    settings = Settings.for_store(named, takeover=False, readonly=False, wait_for_owner=0.0)
+    settings = Settings.for_store(named, takeover=False, wait_for_owner=0.0)
     timeout = settings.flush_timeout
     opened = start(named, settings)
     try:

@@ -17,6 +17,7 @@ from autostate.runtime.opening import open_state
 from autostate.runtime.past import At, state_at
 from autostate.runtime.start import start
 from autostate.settings import Settings
+from autostate.stores.readonly import refused
 from autostate.stores.urls import normalized
 
 
@@ -88,6 +89,7 @@ def restore(url: str | os.PathLike[str], *, at: At) -> int:
         The number of the new commit; that of the last one if nothing differs.
 
     Raises:
+        ReadOnlyError: The environment allows no writing.
         StateInUseError: A live process owns the state.
         CorruptStateError: A record is damaged.
         StoreError: There is no such commit, or no such store; or it cannot be read or written.
@@ -107,7 +109,9 @@ def restore(url: str | os.PathLike[str], *, at: At) -> int:
     named = normalized(url)
     if manager_of(named) is not None:
         raise StoreError(f"{named} is in use in this process: restore before it is opened")
-    settings = Settings.for_store(named, takeover=False, readonly=False, wait_for_owner=0.0)
+    settings = Settings.for_store(named, takeover=False, wait_for_owner=0.0)
+    if settings.readonly:
+        raise refused(named)
     timeout = settings.flush_timeout
     with contextlib.closing(open_state(named, settings, readonly=True)) as store:
         _, lines = state_at(store, at, timeout)

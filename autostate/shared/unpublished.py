@@ -106,9 +106,7 @@ def discard_unpublished(url: str | os.PathLike[str] | None = None) -> dict[str, 
     """
     if url is None:
         return _discard(current_manager())
-    with open_state(
-        url, readonly=False, takeover=False, on_unknown="keep", wait_for_owner=0.0
-    ) as manager:
+    with open_state(url, takeover=False, on_unknown="keep", wait_for_owner=0.0) as manager:
         found = _discard(manager)
         manager.forgo_last_resort()
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from autostate import steps
 from autostate.errors import ReadOnlyError
 from autostate.stores.wrapping import StoreAround
 
@@ -11,8 +12,8 @@ from autostate.stores.wrapping import StoreAround
 def refused(url: str) -> ReadOnlyError:
     """Make the error for an attempt to change a state that is only read."""
     return ReadOnlyError(
-        f"the state in {url} was opened with readonly=True: nothing of it can be changed here, and "
-        "nothing was. Open it without that to write"
+        f"the state in {url} is only read here, and nothing of it was changed. "
+        f"{steps.to_write()} to write"
     )
 
 

@@ -40,7 +40,7 @@ def test_what_others_share_is_seen_and_not_changed(isolated: Path) -> None:
         lambda: best.update(price=1),
     ]
     for write in writes:
-        with pytest.raises(ReadOnlyError, match="opened with readonly=True"):
+        with pytest.raises(ReadOnlyError, match="without readonly=True"):
             write()
     autostate.flush()
     assert (hits, seen, best) == ({"page": 1}, {"a"}, {"price": 9.5})
