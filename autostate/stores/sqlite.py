@@ -43,7 +43,7 @@ from autostate.errors import (
 )
 from autostate.stores.base import OneByOne
 from autostate.stores.places import is_writable, refuse_planted
-from autostate.stores.sqlite_connection import LONGEST_KEY, STEPS, damaged
+from autostate.stores.sqlite_connection import LONGEST_KEY, STEPS, WAIT, damaged
 from autostate.stores.sqlite_file import open_copy, open_database, owner_file_of
 
 _PUT = (
@@ -62,10 +62,14 @@ _LOCKED = (
     "is locked by another process, for longer than the {wait:.3g} s that the setting flush_timeout "
     "left: end what reads or writes it for so long, or raise flush_timeout"
 )
+_LOCKED_AT_FIRST = (
+    f"is locked by another process, for longer than {WAIT:.3g} s: end what reads or writes it for "
+    "so long, then try again"
+)
 _NO_MEMORY = "cannot be used: there is not enough memory"
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _MENDABLE = {
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
+    **dict.fromkeys(_BUSY, _LOCKED),
     sqlite3.SQLITE_FULL: "cannot grow because the disk is full: free some space",
     sqlite3.SQLITE_IOERR: "met an I/O error: check the disk and its quota",
     sqlite3.SQLITE_INTERRUPT: "takes longer to be read than the setting flush_timeout allows for: "
@@ -271,8 +275,9 @@ class SqliteStore(OneByOne):
         if isinstance(error, sqlite3.Error):
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _MENDABLE:
-                waited = _TIMEOUT if self._wait < 0 else self._wait
-                told = _MENDABLE[code].format(wait=waited)
+                told = _MENDABLE[code].format(wait=self._wait)
+                if code in _BUSY and self._wait < 0:  # no setting limits the opening
+                    told = _LOCKED_AT_FIRST
                 if code == sqlite3.SQLITE_IOERR and not is_writable(self._real):
                     told = _NOT_ANY_MORE
                 return StoreUnavailableError(f"{self.path} {told}", lasting=code in _LASTING)

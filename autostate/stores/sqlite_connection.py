@@ -10,7 +10,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote
 
 from autostate.errors import DamagedStoreError, StoreError
@@ -37,7 +37,7 @@ STEPS = 20_000
 _LONGEST_CHECK = 30.0
 """The most seconds for the check of a file; with a hundred records it takes a millisecond."""
 
-_WAIT = 5.0
+WAIT: Final = 5.0
 """Seconds to wait for a lock that another process holds while the file is opened."""
 
 
@@ -80,7 +80,7 @@ def connected(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"file://{quote(bytes(file.absolute()))}?mode={mode}",
         uri=True,
-        timeout=_WAIT,
+        timeout=WAIT,
         isolation_level=None,
         check_same_thread=False,
     )

@@ -433,3 +433,25 @@ def test_a_journal_that_cannot_be_read_is_an_error_that_goes_by(
         connection.execute("SELECT 1")
     with contextlib.closing(SqliteStore(tmp_path / "s.db")) as again:
         assert again.read("key") == b"old"
+
+
+def test_a_file_that_stays_locked_while_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message advises to raise no setting: none limits that."""
+    path = tmp_path / "s.db"
+    SqliteStore(path).close()
+    monkeypatch.setattr("autostate.stores.sqlite_connection.WAIT", 0.05)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnavailableError, match=r"is locked by .*, then try again") as told:
+            SqliteStore(path)
+        assert "flush_timeout" not in str(told.value)
+        other.execute("ROLLBACK")
+    with (
+        contextlib.closing(SqliteStore(path)) as store,
+        contextlib.closing(sqlite3.connect(path)) as other,
+    ):
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnavailableError, match="raise flush_timeout"):
+            store.write({"a": b"1"}, timeout=0.05)
