@@ -118,3 +118,14 @@ def test_a_state_object_is_renamed_by_its_content_as_defaults() -> None:
         run(lambda key=key: renaming(key))  # type: ignore[misc]
     visits: PersistedDict[str, Any] = run(lambda: PersistedDict("visits"))
     assert visits == {"done": [1], "a": ["a"], "b": ["b"]}
+
+
+@pytest.mark.parametrize(
+    "key", ["a\ud800", 10**5000, ("\ud800", -(10**4400))], ids=["text", "int", "both"]
+)
+def test_a_default_has_any_key_that_can_be_saved(key: Any) -> None:
+    """Also one that JSON cannot hold as it is."""
+    with autostate.open("sqlite:///s.db"):
+        PersistedDict("d", {key: 1, "other": 2})
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("d", {key: 3, "new": 4}) == {key: 1, "other": 2, "new": 4}

@@ -245,7 +245,8 @@ class NodeCapture(ABC):
         if now is not before and now != before:
             verb = "more_defaults" if before <= now else "defaults"
             for batch in batches(iter(now - before if verb == "more_defaults" else now)):
-                self._emit({verb: [codec.encode_key(key) for key in batch if is_key(key)]})
+                keys = [codec.encode_key(key) for key in batch if is_key(key)]
+                self._emit({verb: msgspec.Raw(codec.dump(keys))})
                 verb = "more_defaults"
                 yield
             if verb == "defaults":
