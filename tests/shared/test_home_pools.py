@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -38,6 +39,16 @@ if __name__ == "__main__":
 """
 
 
+def _children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parent = each.read_text().rpartition(")")[2].split()[1]
+            found += [int(each.parent.name)] * (int(parent) == pid)
+    return found
+
+
 @pytest.mark.parametrize("how", ["fork", "spawn", "executor"])
 def test_each_task_counts_once(how: str, isolated: Path) -> None:
     """However the workers were started, and end."""
@@ -47,8 +58,7 @@ def test_each_task_counts_once(how: str, isolated: Path) -> None:
         try:
             told, _ = pool.communicate(timeout=60)
         except subprocess.TimeoutExpired:  # Python overlooks a signal just before it waits
-            children = Path(f"/proc/{pool.pid}/task/{pool.pid}/children").read_text()
-            for worker in map(int, children.split()):
+            for worker in _children_of(pool.pid):
                 os.kill(worker, signal.SIGTERM)
             told, _ = pool.communicate(timeout=60)
     assert told == "50 50\n"
