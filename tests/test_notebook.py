@@ -238,10 +238,8 @@ def test_a_shell_that_shows_nothing_is_left_alone() -> None:
 
 
 CODE = """
-import functools
 import sys
 import autostate
-from tests.counting import called
 d = autostate.PersistedDict("d")
 assert not {"IPython", "autostate.notebook", "html"} & {*sys.modules}
 """

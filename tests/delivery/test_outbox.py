@@ -518,7 +518,6 @@ def test_a_process_that_was_replaced_delivers_no_other_batch(url: str) -> None:
 CHILD = """
 import os, sys
 import autostate
-from tests.counting import called
 def send(items):
     with open("sent", "a") as file:
         file.write("".join(f"{os.getpid()} {item.value}\\n" for item in items))
