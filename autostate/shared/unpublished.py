@@ -98,6 +98,7 @@ def discard_unpublished(url: str | os.PathLike[str] | None = None) -> dict[str, 
         RuntimeError: This process is about to publish the changes.
         StateInUseError: Another process owns the state.
         StoreError: The state cannot be read.
+        ReadOnlyError: The state is only read here, and there is something to give up.
 
     Example:
         >>> import autostate

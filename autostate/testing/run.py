@@ -414,9 +414,9 @@ class Run:
         """Kill the container after a moment and start the next, as asked by the Actor."""
         old = self.container
         with self._rebooting:
-            if self._closed or old is not self.container or old.ended_within(REBOOT_SECONDS):
+            if self._closed or self.status != "RUNNING" or old is not self.container:
                 return
-            if self.status != "RUNNING":
+            if old.ended_within(REBOOT_SECONDS):
                 return
             old.kill()
             self.reboots += 1
